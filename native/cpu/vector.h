@@ -1,0 +1,55 @@
+// Vectors of float as wide as the instruction set this file is compiled for, by the compiler's vector extensions.
+// Everything lives in the variant's own namespace, so that no wide instruction leaks into the baseline.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "isa.h"
+
+namespace heddle { namespace cpu { namespace HEDDLE_ISA {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef int32_t IntVector __attribute__((vector_size(LANES * 4)));
+typedef Vector UnalignedVector __attribute__((aligned(4), may_alias));
+
+#define HEDDLE_INLINE static inline __attribute__((always_inline, unused))
+
+HEDDLE_INLINE Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
+HEDDLE_INLINE void store(float* to, Vector v) { *reinterpret_cast<UnalignedVector*>(to) = v; }
+HEDDLE_INLINE Vector broadcast(float x) { return x - Vector{}; }
+HEDDLE_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
+HEDDLE_INLINE Vector minimum(Vector a, Vector b) { return a < b ? a : b; }
+
+// Partial vectors at the end of a row: the first `count` lanes; the others read as `other` and are not written.
+HEDDLE_INLINE Vector load_first(const float* from, int count, float other = 0.0f) {
+  Vector v = broadcast(other);
+  memcpy(&v, from, sizeof(float) * count);
+  return v;
+}
+HEDDLE_INLINE void store_first(float* to, Vector v, int count) { memcpy(to, &v, sizeof(float) * count); }
+
+// Horizontal folds in a fixed order.
+HEDDLE_INLINE float sum_of(Vector v) {
+  float lane[LANES];
+  memcpy(lane, &v, sizeof v);
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  return lane[0];
+}
+HEDDLE_INLINE float maximum_of(Vector v) {
+  float lane[LANES];
+  memcpy(lane, &v, sizeof v);
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  return lane[0];
+}
+
+}}}  // namespace heddle::cpu::HEDDLE_ISA

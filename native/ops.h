@@ -1,0 +1,86 @@
+// GENERATED from src/ops by `npm run ops`. Do not edit.
+#pragma once
+#include "kernel.h"
+
+namespace heddle {
+
+constexpr uint64_t OPS_HASH = 0xc60eb4297c9e2e77ull;
+
+enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
+enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
+enum Epilogue : int32_t { EPILOGUE_NONE, EPILOGUE_ACTIVATION, EPILOGUE_ACTIVATION_BACKWARD };
+enum ClipMode : int32_t { CLIP_NONE, CLIP_NORM, CLIP_RESCALE, CLIP_VALUE };
+enum Scalar : int32_t { SCALAR_LEARNING_RATE, SCALAR_SEED, SCALAR_STEP, SCALAR_MICRO_STEP, SCALAR_ROW_OFFSET, SCALAR_TEMPERATURE, SCALAR_TOP_K, SCALAR_TOP_P };
+constexpr int SCALAR_COUNT = 8;
+
+// Attributes of each op, as they stand in a program.
+struct AttentionAttributes { int32_t causal; int32_t window; float scale; float dropout; int32_t site; };
+struct AttentionBackwardAttributes { int32_t causal; int32_t window; float scale; float dropout; int32_t site; };
+struct ScaleAttributes { float factor; float shift; };
+struct UnaryAttributes { UnaryKind kind; };
+struct ActivationAttributes { ActivationKind kind; };
+struct ActivationBackwardAttributes { ActivationKind kind; };
+struct GatedActivationAttributes { ActivationKind kind; };
+struct GatedActivationBackwardAttributes { ActivationKind kind; };
+struct DropoutAttributes { float probability; int32_t site; };
+struct FillAttributes { float value; };
+struct EmbeddingBackwardAttributes { int32_t rows; };
+struct PositionsAttributes { int32_t length; };
+struct ArangeAttributes { int32_t length; };
+struct SinusoidalAttributes { int32_t size; };
+struct RotaryTableAttributes { int32_t half; float theta; };
+struct RotaryAttributes { int32_t inverse; };
+struct SoftmaxCrossEntropyAttributes { float label_smoothing; };
+struct SoftmaxCrossEntropyBackwardAttributes { float label_smoothing; };
+struct CountTargetsAttributes { int32_t limit; };
+struct MatmulAttributes { Epilogue epilogue; ActivationKind kind; };
+struct LayerNormAttributes { float epsilon; };
+struct RmsNormAttributes { float epsilon; };
+struct GradientNormAttributes { ClipMode clip; float maximum; };
+struct AdamwAttributes { float beta1; float beta2; float epsilon; float weight_decay; ClipMode clip; float maximum; };
+struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; ClipMode clip; float maximum; };
+
+// name, operands (see src/graph/signature.ts), bytes of attributes, bit mask of the inputs written in place
+#define HEDDLE_OPS(X) \
+  X(attention, "B T H D rows;P S G D rows;P S G D rows;B i32 ?;B i32 ?;B T i32 ?;H ?;B S i32 ?", "B T H D rows;B H T", 20, 0) \
+  X(attention_backward, "B T H D rows;P S G D rows;P S G D rows;B T H D rows;B H T;B T H D rows;B i32 ?;B i32 ?;B T i32 ?;H ?", "B T H D rows;P S G D rows;P S G D rows", 20, 0) \
+  X(cache_write, "P S G D;B T G D rows;B i32;B i32 ?", "", 0, 1) \
+  X(add, "* strided;* strided", "*", 0, 0) \
+  X(subtract, "* strided;* strided", "*", 0, 0) \
+  X(multiply, "* strided;* strided", "*", 0, 0) \
+  X(divide, "* strided;* strided", "*", 0, 0) \
+  X(scale, "*", "*", 8, 0) \
+  X(unary, "*", "*", 4, 0) \
+  X(activation, "*", "*", 4, 0) \
+  X(activation_backward, "*;*", "*", 4, 0) \
+  X(gated_activation, "* C rows;* C rows", "* C", 4, 0) \
+  X(gated_activation_backward, "* C rows;* C rows;* C", "* C rows;* C rows", 4, 0) \
+  X(dropout, "* C", "* C", 8, 0) \
+  X(sum, "A R B", "A B", 0, 0) \
+  X(softmax, "* C", "* C", 0, 0) \
+  X(softmax_backward, "* C;* C", "* C", 0, 0) \
+  X(fill, "", "* strided", 4, 0) \
+  X(copy, "* strided", "* strided", 0, 0) \
+  X(embedding, "* i32;V C", "* C", 0, 0) \
+  X(embedding_backward, "N i32;N C;V C ?", "V C", 4, 0) \
+  X(positions, "B i32", "B T i32", 4, 0) \
+  X(arange, "", "N i32", 4, 0) \
+  X(sinusoidal, "* i32", "* C", 4, 0) \
+  X(rotary_table, "* i32", "* E;* E", 8, 0) \
+  X(rotary, "B T H D rows;B T E strided;B T E strided", "B T H D rows", 4, 0) \
+  X(softmax_cross_entropy, "N V;N i32", "N;N;N V", 4, 0) \
+  X(softmax_cross_entropy_backward, "N V;N i32;N;N", "N V", 4, 0) \
+  X(count_targets, "N i32", "1", 4, 0) \
+  X(matmul, "* M K strided;* K N strided;N ?;* M N rows ?;* M N rows ?", "* M N rows;* M N rows", 8, 0) \
+  X(layer_norm, "* C;C;C ?;* C ?", "* C;*;*;* C", 4, 0) \
+  X(layer_norm_backward, "* C;C;*;*;* C;* C ?", "* C;C;C", 0, 0) \
+  X(rms_norm, "* C;C;* C ?", "* C;*;* C", 4, 0) \
+  X(rms_norm_backward, "* C;C;*;* C;* C ?", "* C;C", 0, 0) \
+  X(gradient_norm, "N;1", "1;1;1 i32", 8, 0) \
+  X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32", "", 24, 45) \
+  X(sgd, "N;N;N;K 2;4 i32;1;1 i32", "", 20, 21) \
+  X(sample, "B V", "B i32;B", 0, 0) \
+
+constexpr int OP_COUNT = 38;
+
+}  // namespace heddle

@@ -1,0 +1,108 @@
+import { ConfigError } from '../errors.js';
+import type { DType } from '../shape/dtype.js';
+import type { Shape } from '../shape/shape.js';
+import { type Attributes, defineOp, inferOutputs, type Op } from './op.js';
+import { Tensor } from './tensor.js';
+
+/** Memory of one lifetime. The order is the native enumeration of native/program.h. */
+export const arenas = [
+  'parameters',
+  'parametersBf16',
+  'gradients',
+  'optimizerState',
+  'activations',
+  'workspace',
+  'kvCache',
+  'io',
+] as const;
+export type ArenaName = (typeof arenas)[number];
+
+/** A fixed place in an arena that outlives a run. `offset` counts bytes. */
+export interface Slot {
+  readonly arena: ArenaName;
+  readonly offset: number;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly name: string;
+}
+
+/** An input of each run. Integers declare the range that `run` checks: minimum <= value < limit. */
+export interface InputDeclaration {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly minimum?: number;
+  readonly limit?: number;
+}
+
+/** One application of an op. `order` is its place in the schedule, unless a dependency says otherwise. */
+export interface Node {
+  readonly op: Op;
+  readonly inputs: readonly (Tensor | undefined)[];
+  readonly attributes: Attributes;
+  readonly outputs: readonly Tensor[];
+  readonly order: number;
+  readonly slot?: Slot;
+  readonly input?: InputDeclaration;
+}
+
+/** Reads a place of a persistent arena: a parameter, a gradient, optimizer state, a KV cache. */
+const slotSource = defineOp('source:slot', { outputs: { value: '*' } });
+/** Reads an input of the run. */
+const inputSource = defineOp('source:input', { outputs: { value: '*' } });
+
+/** Append-only nodes with the values the outside reads (`outputs`) and those kept in arenas (`stores`). */
+export class Graph {
+  readonly nodes: Node[] = [];
+  readonly outputs = new Map<string, Tensor>();
+  readonly stores: { tensor: Tensor; slot: Slot }[] = [];
+  private readonly sources = new Map<string, Tensor>();
+
+  append(
+    op: Op,
+    inputs: readonly (Tensor | undefined)[],
+    attributes: Attributes,
+    extra: { order?: number; slot?: Slot; input?: InputDeclaration } = {},
+  ): Node {
+    const types = extra.slot || extra.input ? [extra.slot ?? extra.input!] : inferOutputs(op, inputs, attributes);
+    const outputs: Tensor[] = [];
+    const order = extra.order ?? this.nodes.length;
+    const node: Node = { op, inputs, attributes, outputs, order, slot: extra.slot, input: extra.input };
+    types.forEach(({ shape, dtype }, index) => {
+      outputs.push(new Tensor(this, node, index, shape, dtype));
+    });
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** The tensor that reads a place of a persistent arena; one node for each place. */
+  readSlot(slot: Slot): Tensor {
+    const key = `${slot.arena}+${slot.offset}:${slot.shape}`;
+    let tensor = this.sources.get(key);
+    if (!tensor) {
+      tensor = this.append(slotSource, [], {}, { slot }).outputs[0];
+      this.sources.set(key, tensor);
+    }
+    return tensor;
+  }
+
+  /** Declares an input of each run. */
+  input(declaration: InputDeclaration): Tensor {
+    const existing = this.sources.get(`input ${declaration.name}`);
+    if (existing) throw new ConfigError(`input ${declaration.name} is declared twice`);
+    const tensor = this.append(inputSource, [], {}, { input: declaration }).outputs[0];
+    this.sources.set(`input ${declaration.name}`, tensor);
+    return tensor;
+  }
+
+  /** Makes a value readable after each run. */
+  output(name: string, tensor: Tensor): void {
+    if (this.outputs.has(name)) throw new ConfigError(`output ${name} is declared twice`);
+    this.outputs.set(name, tensor);
+  }
+
+  /** Keeps a value in a persistent arena. */
+  store(tensor: Tensor, slot: Slot): void {
+    this.stores.push({ tensor, slot });
+  }
+}
