@@ -85,7 +85,9 @@ export function attention(q: Operand, k: Operand, v: Operand, options: Attention
   const [query, key] = [toTensor(q), toTensor(k)];
   const [heads, groups] = [query.shape[2], key.shape[2]];
   if (heads % groups !== 0) {
-    throw new ShapeError(`attention: ${heads} query heads are not a multiple of ${groups} key and value heads`);
+    throw new ShapeError(
+      `attention: ${heads} query heads are not a multiple of ${groups} key and value heads`,
+    );
   }
   if (!options.slots && query.shape[0] !== key.shape[0]) {
     throw new ShapeError(`attention: ${query.shape[0]} rows of queries but ${key.shape[0]} rows of keys`);

@@ -11,7 +11,8 @@ const enumerations: readonly [name: string, prefix: string, names: readonly stri
 ];
 
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-const pascal = (name: string) => name.replace(/(^|_)([a-z])/g, (_, _line, letter: string) => letter.toUpperCase());
+const pascal = (name: string) =>
+  name.replace(/(^|_)([a-z])/g, (_, _line, letter: string) => letter.toUpperCase());
 
 function nativeType(type: AttributeType): string {
   if (typeof type === 'string') return type === 'f32' ? 'float' : 'int32_t';
