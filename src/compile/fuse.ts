@@ -137,7 +137,8 @@ export function fuseAddend(graph: Graph): Graph {
       replacements.set(node, ({ get, emit }) => {
         const [a, b, bias] = product.inputs.map((input) => input && get(input));
         const addend = reshape(get(right), product.outputs[0].shape);
-        const [y] = emit(matmulOp, [a, b, bias, addend], product.attributes, node.order);
+        // In the place of the product: the sum is made as soon as the addend is there.
+        const [y] = emit(matmulOp, [a, b, bias, addend], product.attributes, product.order);
         return [reshape(y, node.outputs[0].shape)];
       });
       break;
