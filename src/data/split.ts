@@ -33,13 +33,16 @@ export function parseSplit(value: string | readonly number[]): Split {
 
 /** Cuts `count` tokens into contiguous parts in this order: train, valid, test. Borders are rounded down. */
 export function splitTokens(count: number, split: Split = defaultSplit): Record<PartName, TokenRange> {
-  const [train, valid, test] = split;
-  const border = (fraction: number): number => Math.min(count, Math.floor(count * fraction + 1e-6)); // 0.7 + 0.1 < 0.8
-  const trainEnd = border(train);
-  const validEnd = test === 0 ? count : border(train + valid);
+  const [train, valid] = split;
+  const trainEnd = border(count, train);
+  const validEnd = border(count, train + valid);
   return {
-    train: { start: 0, end: valid === 0 && test === 0 ? count : trainEnd },
-    valid: { start: valid === 0 && test === 0 ? count : trainEnd, end: validEnd },
+    train: { start: 0, end: trainEnd },
+    valid: { start: trainEnd, end: validEnd },
     test: { start: validEnd, end: count },
   };
 }
+
+/** Rounding errors of the sum must not move a border: 0.7 + 0.1 is below 0.8. */
+const border = (count: number, fraction: number): number =>
+  fraction > 1 - 1e-9 ? count : Math.floor(count * fraction + 1e-6);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DataError } from '../errors.js';
@@ -33,9 +34,9 @@ export class TokenFileWriter {
 
   /** Makes the folder too, where there is none. `tokenizerSha256` has 32 bytes. */
   static async create(path: string, vocabSize: number, tokenizerSha256: Buffer): Promise<TokenFileWriter> {
-    const temporary = `${path}.${process.pid}.part`;
+    const temporary = `${path}.${randomUUID()}.part`;
     await mkdir(dirname(path), { recursive: true });
-    return new TokenFileWriter(path, temporary, await open(temporary, 'w'), vocabSize, tokenizerSha256);
+    return new TokenFileWriter(path, temporary, await open(temporary, 'wx'), vocabSize, tokenizerSha256);
   }
 
   /** Number of tokens so far. */
