@@ -114,9 +114,9 @@ export class CharacterInventory {
   /** DataError where no character was added. */
   tokenizer(): CharacterTokenizer {
     let characters = '';
-    this.#seen.forEach((seen, codePoint) => {
-      if (seen) characters += String.fromCodePoint(codePoint);
-    });
+    for (let at = this.#seen.indexOf(1); at >= 0; at = this.#seen.indexOf(1, at + 1)) {
+      characters += String.fromCodePoint(at);
+    }
     if (characters === '') {
       throw new DataError(
         'the characters tokenizer is built from the characters of a text, but the text is empty',
