@@ -39,7 +39,7 @@ export interface CorpusOptions extends WorkOptions {
 }
 
 /** Matt Mahoney's text8: 100,000,000 bytes of a-z and space from the English Wikipedia of 2006. */
-export const text8: RemoteFile = {
+export const text8Archive: RemoteFile = {
   url: 'http://mattmahoney.net/dc/text8.zip',
   bytes: 31_344_016,
   sha256: 'a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232',
@@ -47,7 +47,7 @@ export const text8: RemoteFile = {
 
 const named = {
   text8: ({ cacheFolder = defaultCacheFolder(), ...work }: CorpusOptions) =>
-    openRemoteZip('text8', text8, join(cacheFolder, 'text8.zip'), work),
+    openRemoteZip('text8', text8Archive, join(cacheFolder, 'text8.zip'), work),
   sotu: () => openSotu(),
 };
 export const corpusNames = Object.keys(named) as (keyof typeof named)[];

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
-import { type Corpus, openCorpus, openRemoteZip, text8 } from '#src/data/corpora.js';
+import { type Corpus, openCorpus, openRemoteZip, text8Archive } from '#src/data/corpora.js';
 import { DataError } from '#src/errors.js';
 import { temporaryFolder } from './folder.js';
 import { zip } from './zip.js';
@@ -93,7 +93,7 @@ test('text8 in the cache folder is never taken unchecked', async (t) => {
   const cacheFolder = await temporaryFolder(t);
   await writeFile(join(cacheFolder, 'text8.zip'), zip({ text8: 'a b c' }));
   const error = await t.throwsAsync(openCorpus('text8', { cacheFolder }), { instanceOf: DataError });
-  t.regex(error.message, new RegExp(`text8.zip has \\d+ bytes instead of ${text8.bytes}; delete it`));
+  t.regex(error.message, new RegExp(`text8.zip has \\d+ bytes instead of ${text8Archive.bytes}; delete it`));
 });
 
 test('what is not there is named, with the names that are', async (t) => {
