@@ -31,15 +31,28 @@ export async function sync(path: string): Promise<void> {
   }
 }
 
-/** Makes a folder and the missing ones above it, and waits until the disk holds their entries. */
+/**
+ * Makes a folder and the missing ones above it, and waits until the disk holds their entries. (Node's own recursive mkdir
+ * does not end where a file system answers ENOENT below a folder that exists, as /proc does.)
+ */
 export async function makeFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
-  if (first === undefined) return;
-  for (let folder = path; folder !== dirname(first); ) {
-    folder = dirname(folder);
-    await sync(folder);
+  const code = await tryMkdir(path);
+  if (code === 'EEXIST') return;
+  if (code === 'ENOENT' && dirname(path) !== path) {
+    await makeFolder(dirname(path));
+    await mkdir(path);
   }
+  await sync(dirname(path));
 }
+
+const tryMkdir = (path: string): Promise<string | undefined> =>
+  mkdir(path).then(
+    () => undefined,
+    (error) => {
+      if (error.code === 'EEXIST' || error.code === 'ENOENT') return error.code;
+      throw error;
+    },
+  );
 
 /** The name under which a folder survives while another takes its place. */
 export const replacedName = (name: string): string => `.replaced-${name}`;
