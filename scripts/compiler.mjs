@@ -39,10 +39,11 @@ export function missingTools(env = process.env) {
     ['-std=c++17'],
     '#include <thread>\nint main() { if constexpr (true) return 0; }\n',
   );
-  if (compiled.status === null) missing.push(`no C++ compiler: ${compiled.command} does not run; ${INSTALL.compiler}`);
+  if (compiled.status === null)
+    missing.push(`no C++ compiler: ${compiled.command} does not run; ${INSTALL.compiler}`);
   else if (compiled.status !== 0)
     missing.push(
-      `${compiled.command} does not compile a C++17 program: ${firstLine(compiled.stderr)}; ${INSTALL.compiler}`,
+      `${compiled.command} does not compile a C++17 program: ${firstLine(compiled.stderr) || `exit code ${compiled.status}`}; ${INSTALL.compiler}`,
     );
 
   const make = env.MAKE || 'make';
