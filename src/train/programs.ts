@@ -78,7 +78,10 @@ export class ProgramBuilder {
 
   private appendGradients(graph: Graph, lossSum: Tensor, accumulate: boolean): void {
     const trainable = this.table.entries.filter(({ group }) => group !== 'frozen');
-    const found = gradients(lossSum, trainable.map(({ slot }) => graph.readSlot(slot)));
+    const found = gradients(
+      lossSum,
+      trainable.map(({ slot }) => graph.readSlot(slot)),
+    );
     trainable.forEach(({ slot, name }, index) => {
       const gradient = found[index];
       if (!gradient) return; // the parameter does not reach the loss: its gradient stays zero
