@@ -16,6 +16,7 @@ export interface ProgramDescription {
   readonly inputs: readonly ProgramField[];
   readonly outputs: readonly ProgramField[];
   readonly inputBytes: number;
+  readonly outputBytes: number;
 }
 
 type Numbers<Type extends DType> = Type extends 'i32' ? Int32Array : Float32Array;
@@ -74,7 +75,8 @@ export class LoadedProgram {
   }
 
   async run(scalars: Float64Array): Promise<Outputs> {
-    const block = await this.session.run(this.id, new Uint8Array(this.staging), scalars);
+    const block = new ArrayBuffer(this.description.outputBytes);
+    await this.session.run(this.id, new Uint8Array(this.staging), scalars, new Uint8Array(block));
     return new Outputs(this.description.outputs, block);
   }
 }
