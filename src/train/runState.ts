@@ -83,7 +83,7 @@ export class RunState {
   }
 
   /** All parameters as they lie in their arena; `into` is reused. */
-  copyWeights(into = new Uint8Array(4 * this.table.elements)): Promise<Uint8Array> {
+  copyWeights(into = new Uint8Array(4 * this.table.elements)): Promise<Uint8Array<ArrayBuffer>> {
     return this.session.read('parameters', 0, into);
   }
 

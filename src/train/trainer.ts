@@ -28,7 +28,7 @@ export class Trainer {
   private step = 0;
   private recentLosses: number[] = [];
   /** Weights of the best evaluation of this process, while early stopping may ask for them. */
-  private bestWeights: Uint8Array | undefined;
+  private bestWeights: Uint8Array<ArrayBuffer> | undefined;
   /** True between a step that asks for an evaluation and its end, so that a run stopped in between makes up for it. */
   private evaluationDue = false;
 
