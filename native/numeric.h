@@ -62,7 +62,7 @@ static inline uint32_t to_counter(double x) {
 
 // Whether dropout keeps an element: its 24 high bits as a number in [0, 1) against the probability of being dropped.
 static inline bool keep(uint32_t word, float probability) {
-  return static_cast<float>(word >> 8) * 0x1p-24f >= probability;
+  return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f >= probability;  // 24 bits: exact
 }
 
 }  // namespace heddle

@@ -4,12 +4,30 @@
 // (Lawson 1961; for quotients with linearised denominators, Sanathanan & Koerner 1963), weighted by relative error.
 // Argument reductions are the usual ones (Muller, "Elementary Functions", chapters 5 and 11).
 #pragma once
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include "../ops.h"
 #include "vector.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 typedef uint32_t UintVector __attribute__((vector_size(LANES * 4)));
+
+// The compiler's vector types have no square root of their own.
+HEDDLE_INLINE Vector square_root(Vector x) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_maskz_sqrt_ps(-1, (__m512)x);  // the unmasked one draws a warning from GCC 12
+#elif defined(__AVX__)
+  return (Vector)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (Vector)_mm_sqrt_ps((__m128)x);
+#else
+  for (int lane = 0; lane < LANES; lane++) x[lane] = __builtin_sqrtf(x[lane]);
+  return x;
+#endif
+}
 
 HEDDLE_INLINE Vector as_float(UintVector bits) { return reinterpret_cast<Vector>(bits); }
 HEDDLE_INLINE UintVector as_bits(Vector x) { return reinterpret_cast<UintVector>(x); }
