@@ -91,7 +91,8 @@ void Session::execute(Job& job) {
     case Job::LOAD: return load(job);
     case Job::RUN: return run(job);
     case Job::READ:
-      check_range(job, job.result.size());
+      check_range(job, job.length);
+      job.result.resize(job.length);
       backend_->download(job.arena, job.offset, job.result.data(), job.result.size());
       return backend_->wait();
     case Job::WRITE:

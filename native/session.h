@@ -28,9 +28,9 @@ struct Job {
   double scalars[SCALAR_COUNT] = {};
   bool is_profiled = false;
   std::vector<double> seconds;  // of each instruction, where profiled
-  // READ, WRITE
+  // READ, WRITE: the place; READ: how many bytes
   Arena arena = PARAMETERS;
-  uint64_t offset = 0;
+  uint64_t offset = 0, length = 0;
 
   std::optional<Error> error;
 };
