@@ -23,13 +23,13 @@ export const optimizer: Definitions = {
     norm.data[0] = tokens > 0 ? Math.sqrt(squares) / tokens : Number.NaN;
     // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6.
     const shrink = (maximum as number) / (norm.data[0] + 1e-6);
-    const isFinite = Number.isFinite(Math.fround(norm.data[0]));
-    if (isFinite) {
+    const bounded = Number.isFinite(Math.fround(norm.data[0]));
+    if (bounded) {
       factor.data[0] = 1 / tokens;
       if (clip === 'norm') factor.data[0] *= Math.min(1, shrink);
       if (clip === 'rescale') factor.data[0] *= shrink;
     }
-    finite.data[0] = isFinite ? 1 : 0;
+    finite.data[0] = bounded ? 1 : 0;
     return [norm, factor, finite];
   },
   // torch.optim.AdamW: p -= lr decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
