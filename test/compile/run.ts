@@ -15,7 +15,10 @@ export interface Situation {
 }
 
 /** Outputs and state after a run of a graph on the interpreter. */
-export function interpreted(graph: Graph, { inputs, state = [], scalars }: Situation): Map<string, NumberArray> {
+export function interpreted(
+  graph: Graph,
+  { inputs, state = [], scalars }: Situation,
+): Map<string, NumberArray> {
   const arenas = new Arenas();
   for (const { slot, values } of state) arenas.write(slot, values);
   const results = interpret(graph, { inputs, arenas, scalars });

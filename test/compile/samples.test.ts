@@ -1,6 +1,6 @@
 import test from 'ava';
 import { passes, printGraph } from '#src/compile/index.js';
-import { type Sample, sampleGraph, type SampleGraph, inputValues, valuesOf } from '../ops/sample.js';
+import { inputValues, type Sample, type SampleGraph, sampleGraph, valuesOf } from '../ops/sample.js';
 import { samples } from '../ops/samples.js';
 import { firstDifference } from '../reference/compare.js';
 import { executed, interpreted, type Situation } from './run.js';
@@ -8,7 +8,10 @@ import { executed, interpreted, type Situation } from './run.js';
 /** Passes may change the order of float64 sums, and nothing else. */
 const tolerance = { rtol: 1e-11, atol: 1e-12 };
 
-function build(sample: Sample, wrap?: Parameters<typeof sampleGraph>[1]): SampleGraph & { situation: Situation } {
+function build(
+  sample: Sample,
+  wrap?: Parameters<typeof sampleGraph>[1],
+): SampleGraph & { situation: Situation } {
   const built = sampleGraph(sample, { backward: true, ...wrap });
   for (const [name, tensor] of Object.entries(built.outputs)) built.graph.output(name, tensor);
   const state = Object.entries(built.state).map(([name, slot]) => ({
