@@ -112,5 +112,8 @@ export function inferOutputs(
     throw new ConfigError(`${op.name}: takes ${op.inputSpecs.length} inputs but got ${inputs.length}`);
   }
   Object.assign(bindings, op.bind?.(attributes));
-  return op.outputSpecs.map((spec) => ({ shape: shapeOf(op.name, spec, bindings), dtype: dtypeOf(spec, bindings) }));
+  return op.outputSpecs.map((spec) => ({
+    shape: shapeOf(op.name, spec, bindings),
+    dtype: dtypeOf(spec, bindings),
+  }));
 }

@@ -21,23 +21,26 @@ export interface LanguageModelInputs {
   inputIds: Tensor;
 }
 
-/** A model that scores the next token at every place. */
-export abstract class LanguageModel extends Module {
-  abstract readonly vocabSize: number;
-  /** The longest context, in tokens. */
-  abstract readonly maxPositionEmbeddings: number;
+/**
+ * A model that scores the next token at every place. `forward` is all it must have; the rest lets decoding score only the
+ * last token, and continue a KV cache instead of going over the whole context for every token.
+ */
+export interface LanguageModel extends Module {
+  /** Logits [B, T, vocabSize]. */
+  forward(inputs: LanguageModelInputs): { logits: Tensor };
   /** Final hidden states [B, T, hiddenSize]. */
-  abstract hidden(inputs: LanguageModelInputs): Tensor;
+  hidden?(inputs: LanguageModelInputs): Tensor;
   /** Logits [..., vocabSize] of hidden states. */
-  abstract logits(hidden: Tensor): Tensor;
-
-  forward(inputs: LanguageModelInputs): { logits: Tensor } {
-    return { logits: this.logits(this.hidden(inputs)) };
-  }
+  logits?(hidden: Tensor): Tensor;
+  /** Whether all that looks across tokens or at their positions does so through nn's modules. Default false. */
+  readonly keepsCache?: boolean;
+  /** The longest context, in tokens. Default: the length it is trained with. */
+  readonly maxPositionEmbeddings?: number;
 }
 
 /** GPT-2, Llama and what lies between them: pre-norm blocks over token embeddings, then a norm and a classifier. */
-export class Decoder extends LanguageModel {
+export class Decoder extends Module implements LanguageModel {
+  readonly keepsCache = true;
   readonly config: DecoderConfig;
   readonly embedding: Embedding;
   readonly positions?: LearnedPositions | SinusoidalPositions;
@@ -93,10 +96,6 @@ export class Decoder extends LanguageModel {
     }
   }
 
-  get vocabSize(): number {
-    return this.config.vocabSize;
-  }
-
   get maxPositionEmbeddings(): number {
     return this.config.maxPositionEmbeddings;
   }
@@ -107,6 +106,10 @@ export class Decoder extends LanguageModel {
     x = dropoutInTraining(x, this.config.embdPdrop);
     for (const layer of this.layers) x = layer.forward(x);
     return this.norm.forward(x);
+  }
+
+  forward(inputs: LanguageModelInputs): { logits: Tensor } {
+    return { logits: this.logits(this.hidden(inputs)) };
   }
 
   logits(hidden: Tensor): Tensor {

@@ -6,7 +6,9 @@ import type { LossSum } from '../ops/index.js';
 /** What a model is trained to do: the inputs of one batch, and a loss that is summed over targets. */
 export interface Objective<Model extends Module = Module> {
   readonly name: string;
-  /** Inputs of a program for `rows` rows of `length` tokens, in the order their arrays are handed over. */
-  readonly inputs: (rows: number, length: number, vocabSize: number) => readonly InputDeclaration[];
-  readonly loss: (model: Model, inputs: Readonly<Record<string, Tensor>>, labelSmoothing: number) => LossSum;
+  /** Tokens of a row. */
+  readonly sequenceLength: number;
+  /** Inputs of a program for `rows` rows, in the order their arrays are handed over. */
+  readonly inputs: (rows: number, vocabSize: number) => readonly InputDeclaration[];
+  readonly loss: (model: Model, inputs: Readonly<Record<string, Tensor>>, training: boolean) => LossSum;
 }

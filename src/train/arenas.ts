@@ -23,7 +23,13 @@ export interface TrainingSlots {
 export function trainingSlots(table: ParameterTable, optimizer: OptimizerSettings): TrainingSlots {
   const elements = table.trainableElements;
   const bytes = 4 * elements;
-  const slot = (arena: ArenaName, offset: number, shape: number[], name: string, dtype: Slot['dtype'] = 'f32'): Slot => ({
+  const slot = (
+    arena: ArenaName,
+    offset: number,
+    shape: number[],
+    name: string,
+    dtype: Slot['dtype'] = 'f32',
+  ): Slot => ({
     arena,
     offset,
     shape,
@@ -46,7 +52,10 @@ export function trainingSlots(table: ParameterTable, optimizer: OptimizerSetting
 const end = ({ offset, shape }: Slot) => offset + 4 * shape.reduce((a, b) => a * b, 1);
 
 /** Sizes of the persistent arenas of a training session; every program of it declares the same. */
-export function trainingArenas(table: ParameterTable, slots: TrainingSlots): Partial<Record<ArenaName, ArenaNeed>> {
+export function trainingArenas(
+  table: ParameterTable,
+  slots: TrainingSlots,
+): Partial<Record<ArenaName, ArenaNeed>> {
   const layoutHash = table.layoutHash;
   return {
     parameters: { bytes: 4 * table.elements, layoutHash },

@@ -25,7 +25,8 @@ export class EarlyStopping {
   /** Takes in an evaluation; true where it is the best so far. */
   observe(step: number, loss: number): boolean {
     const { state } = this;
-    const isGain = Number.isFinite(loss) && (state.bestLoss === null || loss < state.bestLoss - this.settings.minGain);
+    const isGain =
+      Number.isFinite(loss) && (state.bestLoss === null || loss < state.bestLoss - this.settings.minGain);
     if (isGain) {
       state.bestLoss = loss;
       state.bestStep = step;

@@ -21,7 +21,10 @@ export interface DecayOptions extends WarmupOptions {
 function withWarmup(options: DecayOptions, shape: (progress: number) => number): LearningRate {
   const { peak, warmupSteps = 0, minimum = 0, decaySteps } = options;
   if (!(peak >= 0) || !(minimum >= 0) || minimum > peak) {
-    throw new ConfigError(`learning rates must satisfy 0 <= minimum <= peak, but they are ${minimum} and ${peak}`, options as never);
+    throw new ConfigError(
+      `learning rates must satisfy 0 <= minimum <= peak, but they are ${minimum} and ${peak}`,
+      options as never,
+    );
   }
   if (!Number.isSafeInteger(warmupSteps) || warmupSteps < 0) {
     throw new ConfigError(`warmupSteps must be a whole number of updates, but it is ${warmupSteps}`);
@@ -38,7 +41,8 @@ function withWarmup(options: DecayOptions, shape: (progress: number) => number):
 export const constantRate = (options: WarmupOptions): LearningRate => withWarmup(options, () => 1);
 
 /** Warm-up, then a straight line to the minimum. */
-export const linear = (options: DecayOptions): LearningRate => withWarmup(options, (progress) => 1 - progress);
+export const linear = (options: DecayOptions): LearningRate =>
+  withWarmup(options, (progress) => 1 - progress);
 
 /** Warm-up, then half a cosine to the minimum (Loshchilov & Hutter 2016, arXiv:1608.03983, without restarts). */
 export const cosine = (options: DecayOptions): LearningRate =>

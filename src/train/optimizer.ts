@@ -1,9 +1,15 @@
 import type { Tensor } from '../graph/tensor.js';
 import { adamwOp, type ClipMode, gradientNormOp, sgdOp } from '../ops/index.js';
 import type { TrainingSlots } from './arenas.js';
+import type { LearningRate } from './learningRate.js';
+
+interface AnyOptimizer {
+  /** A number, or a schedule of learningRate.ts. Default 1e-3. */
+  readonly learningRate: number | LearningRate;
+}
 
 /** AdamW (Loshchilov & Hutter 2017). Defaults: beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01 (torch's). */
-export interface AdamWSettings {
+export interface AdamWSettings extends AnyOptimizer {
   readonly name: 'adamw';
   readonly beta1: number;
   readonly beta2: number;
@@ -12,7 +18,7 @@ export interface AdamWSettings {
 }
 
 /** Stochastic gradient descent. Defaults: momentum 0, weightDecay 0, no Nesterov step. */
-export interface SgdSettings {
+export interface SgdSettings extends AnyOptimizer {
   readonly name: 'sgd';
   readonly momentum: number;
   readonly weightDecay: number;
@@ -23,6 +29,7 @@ export type OptimizerSettings = AdamWSettings | SgdSettings;
 
 export const adamw = (options: Partial<Omit<AdamWSettings, 'name'>> = {}): AdamWSettings => ({
   name: 'adamw',
+  learningRate: 1e-3,
   beta1: 0.9,
   beta2: 0.999,
   epsilon: 1e-8,
@@ -32,6 +39,7 @@ export const adamw = (options: Partial<Omit<AdamWSettings, 'name'>> = {}): AdamW
 
 export const sgd = (options: Partial<Omit<SgdSettings, 'name'>> = {}): SgdSettings => ({
   name: 'sgd',
+  learningRate: 1e-3,
   momentum: 0,
   weightDecay: 0,
   nesterov: false,

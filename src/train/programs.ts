@@ -2,20 +2,19 @@ import { type CompileOptions, compile, gradients, type Program } from '../compil
 import { Graph, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
 import { trace } from '../graph/trace.js';
+import type { LanguageModel } from '../models/decoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
-import type { Module } from '../nn/index.js';
 import type { Objective } from '../objectives/objective.js';
 import { add, type LossSum } from '../ops/index.js';
 import { type TrainingSlots, trainingArenas, trainingSlots } from './arenas.js';
 import { appendUpdate, type ClipSettings, type OptimizerSettings } from './optimizer.js';
 
 export interface ProgramSettings {
-  readonly model: Module;
-  readonly objective: Objective;
+  readonly model: LanguageModel;
+  readonly objective: Objective<LanguageModel>;
   readonly vocabSize: number;
+  /** Rows of a batch. */
   readonly rows: number;
-  readonly length: number;
-  readonly labelSmoothing: number;
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
   readonly compile?: CompileOptions;
@@ -68,17 +67,20 @@ export class ProgramBuilder {
   }
 
   private appendLoss(graph: Graph, training: boolean): LossSum {
-    const { objective, rows, length, vocabSize, model, labelSmoothing } = this.settings;
-    const declarations = objective.inputs(rows, length, vocabSize);
+    const { objective, rows, vocabSize, model } = this.settings;
+    const declarations = objective.inputs(rows, vocabSize);
     return trace({ graph, training }, () => {
       const inputs = Object.fromEntries(declarations.map((input) => [input.name, graph.input(input)]));
-      return objective.loss(model, inputs, training ? labelSmoothing : 0);
+      return objective.loss(model, inputs, training);
     });
   }
 
   private appendGradients(graph: Graph, lossSum: Tensor, accumulate: boolean): void {
     const trainable = this.table.entries.filter(({ group }) => group !== 'frozen');
-    const found = gradients(lossSum, trainable.map(({ slot }) => graph.readSlot(slot)));
+    const found = gradients(
+      lossSum,
+      trainable.map(({ slot }) => graph.readSlot(slot)),
+    );
     trainable.forEach(({ slot, name }, index) => {
       const gradient = found[index];
       if (!gradient) return; // the parameter does not reach the loss: its gradient stays zero
