@@ -13,6 +13,8 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 namespace {
 
 struct RowStatistics {
+  float greatest;
+  double exponentials;  // sum of exp(x - greatest)
   double log_sum_exp;
   double sum;  // of the logits; only where asked for
 };
@@ -37,14 +39,15 @@ RowStatistics statistics(const float* x, int64_t count, bool with_sum) {
     exponentials += blocked_sum(length, [&](int64_t i, int lanes) { return exp(fetch(from + i, lanes, LOWEST) - shift); });
     if (with_sum) sum += blocked_sum(length, [&](int64_t i, int lanes) { return fetch(from + i, lanes); });
   }
-  return {greatest + ::log(exponentials), sum};
+  return {greatest, exponentials, greatest + ::log(exponentials), sum};
 }
 
-// to = factor * (softmax(x) - (1 - smoothing) onehot - smoothing / count); to may be x.
-HEDDLE_INLINE void write_gradient(const float* x, int64_t count, int32_t target, float log_sum_exp, float smoothing, float factor, float* to) {
+// to = factor (exp(x - shift) inverse - (1 - smoothing) onehot - smoothing / count); to may be x.
+HEDDLE_INLINE void write_gradient(const float* x, int64_t count, int32_t target, float shift, float inverse,
+                                  float smoothing, float factor, float* to) {
   const float uniform = smoothing / static_cast<float>(count);
   for_vectors(count, [&](int64_t i, int lanes) {
-    put(to + i, (exp(fetch(x + i, lanes) - log_sum_exp) - uniform) * factor, lanes);
+    put(to + i, (exp(fetch(x + i, lanes) - shift) * inverse - uniform) * factor, lanes);
   });
   to[target] -= (1.0f - smoothing) * factor;
 }
@@ -76,7 +79,9 @@ void softmax_cross_entropy(const Call& call) {
         loss[row] = static_cast<float>(found.log_sum_exp - expected);
       }
       if (log_sum_exp) log_sum_exp[row] = static_cast<float>(found.log_sum_exp);
-      if (dlogits) write_gradient(x, count, target, static_cast<float>(found.log_sum_exp), smoothing, 1.0f, dlogits + row * count);
+      // Not exp(x - log_sum_exp): that would carry the rounding of large logits into the probabilities.
+      const float inverse = static_cast<float>(1 / found.exponentials);
+      if (dlogits) write_gradient(x, count, target, found.greatest, inverse, smoothing, 1.0f, dlogits + row * count);
     }
   });
 }
@@ -94,7 +99,7 @@ void softmax_cross_entropy_backward(const Call& call) {
       float* to = dlogits + row * count;
       const int32_t target = targets[row];
       if (target >= 0 && target < count) {
-        write_gradient(logits + row * count, count, target, log_sum_exp[row], smoothing, dloss[row], to);
+        write_gradient(logits + row * count, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
       } else {
         memset(to, 0, count * sizeof(float));
       }

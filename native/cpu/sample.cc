@@ -65,8 +65,9 @@ double total_of(const float* weights, int64_t count) {
 void cut(const float* logits, float* weights, int32_t* ids, int64_t count, int64_t top_k, double top_p) {
   const bool limited = top_k > 0 && top_k < count;
   double total = total_of(weights, count);
-  // Of the tokens below this weight even all together have no more than the share that top-p leaves out.
-  const double negligible = limited ? -1 : total * (1 - top_p) / static_cast<double>(count);
+  // Tokens below this weight have, even all together, no more than half of the share that top-p leaves out.
+  const double left_out = top_p > 0 ? 1 - top_p : 1;
+  const double negligible = limited ? -1 : 0.5 * total * left_out / static_cast<double>(count);
   Heap heap = {logits, ids, 0};
   for (int64_t i = 0; i < count; i++) {
     if (weights[i] > negligible) ids[heap.count++] = static_cast<int32_t>(i);
@@ -137,20 +138,21 @@ void sample(const Call& call) {
     const float* x = logits + row * count;
     float* weights = static_cast<float*>(call.context->workspace) + 2 * row * count;
     int32_t* ids = reinterpret_cast<int32_t*>(weights + count);
+    constexpr float LOWEST = -__builtin_inff();
+    Vector top = broadcast(LOWEST);
+    for_vectors(count, [&](int64_t i, int lanes) { top = maximum(top, comparable(fetch(x + i, lanes, LOWEST))); });
+    const float greatest = maximum_of(top);
+    const bool possible = greatest > LOWEST;  // else there is nothing to draw from: token 0
     int32_t token = 0;
-    for (int64_t i = 1; i < count; i++) {
-      if (comparable(x[i]) > comparable(x[token])) token = static_cast<int32_t>(i);
-    }
-    const float greatest = comparable(x[token]);
-    const bool possible = greatest > -__builtin_inff();  // else there is nothing to draw from: token 0
-    const auto relative = [&](int64_t i, int lanes) { return comparable(fetch(x + i, lanes, -__builtin_inff())) - greatest; };
+    while (comparable(x[token]) != greatest) token++;
+    const auto relative = [&](int64_t i, int lanes) { return comparable(fetch(x + i, lanes, LOWEST)) - greatest; };
     if (possible && !greedy) {
       // The limit of an infinite temperature: all that are possible weigh the same, and keep their order.
       const float inverse = uniformly ? 0.0f : static_cast<float>(1.0 / temperature);
       for_vectors(count, [&](int64_t i, int lanes) {
         const Vector difference = relative(i, lanes);
         const Vector scaled = difference < 0.0f ? difference * inverse : difference;
-        put(weights + i, difference > -__builtin_inff() ? exp(scaled) : broadcast(0.0f), lanes);
+        put(weights + i, difference > LOWEST ? exp(scaled) : broadcast(0.0f), lanes);
       });
       if (top_k > 0 || top_p < 1) cut(x, weights, ids, count, top_k, top_p);
       const uint32_t counter[4] = {static_cast<uint32_t>(row) + offset, 0, step, site};
@@ -162,7 +164,7 @@ void sample(const Call& call) {
     if (!log_probability) return;
     const double sum = possible ? blocked_sum(count, [&](int64_t i, int lanes) { return exp(relative(i, lanes)); }) : 0;
     log_probability[row] =
-        possible ? static_cast<float>(static_cast<double>(comparable(x[token])) - greatest - ::log(sum)) : -__builtin_inff();
+        possible ? static_cast<float>(static_cast<double>(comparable(x[token])) - greatest - ::log(sum)) : LOWEST;
   });
 }
 

@@ -5,7 +5,7 @@ import { formatShape, type Shape } from '../shape/shape.js';
 
 /**
  * One operand of an op, written as words: extents (`*` any leading extents, a letter one extent, a number that extent),
- * then a dtype (f32 unless said; `any` is one dtype for all operands that say so), a regularity (contiguous unless said) and `?` where the operand may be absent.
+ * then a dtype (f32 unless said; `any` is one dtype of four bytes for all operands that say so), a regularity (contiguous unless said) and `?` where the operand may be absent.
  * `'* C rows ?'` is an optional float32 tensor whose last extent is C and whose last stride is 1. The same words are
  * checked here when a graph is built and in native/program.cc when a program is loaded.
  */

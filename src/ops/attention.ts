@@ -52,8 +52,6 @@ const attentionBackwardOp = defineOp('attention_backward', {
   outputs: { dq: 'B T H D rows', dk: 'P S G D rows', dv: 'P S G D rows' },
   attributes,
   cost: ({ inputs: [q, k], attributes: { causal } }) => ({ flops: 10 * multiplyAdds(q!, k!, causal) }),
-  // The row sums of dy * y.
-  workspace: ({ inputs: [q] }) => 4 * q!.shape[0] * q!.shape[1] * q!.shape[2],
 });
 
 export interface AttentionOptions {
