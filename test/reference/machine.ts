@@ -1,6 +1,6 @@
 import { type ArenaName, arenas as arenaNames } from '#src/graph/graph.js';
 import { type Attributes, type AttributeValue, kernelOps, type Op } from '#src/graph/op.js';
-import { encodeScalars, type ScalarName, scalars as scalarNames } from '#src/ops/scalars.js';
+import { encodeScalars, type ScalarName, scalars as scalarNames } from '#src/ops/index.js';
 import { type DType, dtypes } from '#src/shape/dtype.js';
 import { maxRank, type Shape } from '#src/shape/shape.js';
 import { floats, integers, type NumberArray } from './array.js';
