@@ -5,7 +5,7 @@ import { type DType, dtypes } from '#src/shape/dtype.js';
 import { maxRank, type Shape } from '#src/shape/shape.js';
 import { floats, integers, type NumberArray } from './array.js';
 import { definitions } from './interpreter.js';
-import { coordinates } from './view.js';
+import { placesOf } from './view.js';
 
 interface Buffer {
   readonly arena: ArenaName;
@@ -108,21 +108,29 @@ export class Machine {
     return this.read({ arena: 'io', dtype, offset: at, shape, strides });
   }
 
-  private places({ arena, offset, shape, strides }: Buffer, index: number): number {
-    const place = coordinates(index, shape).reduce((at, c, axis) => at + c * strides[axis], offset / 4);
-    if (!(place >= 0 && place < this.arenas[arena].length)) throw new Error(`${arena}: ${place} is outside`);
-    return place;
+  private places({ arena, offset, shape, strides }: Buffer): Int32Array {
+    const places = placesOf(shape, strides, offset / 4);
+    for (const place of places) {
+      if (!(place >= 0 && place < this.arenas[arena].length))
+        throw new Error(`${arena}: ${place} is outside`);
+    }
+    return places;
   }
 
   private read(buffer: Buffer): NumberArray {
     const array = buffer.dtype === 'i32' ? integers(buffer.shape) : floats(buffer.shape);
     const arena = this.arenas[buffer.arena];
-    for (let i = 0; i < array.data.length; i++) array.data[i] = arena[this.places(buffer, i)];
+    this.places(buffer).forEach((place, index) => {
+      array.data[index] = arena[place];
+    });
     return array;
   }
 
   private write(buffer: Buffer, { data }: NumberArray): void {
-    for (let i = 0; i < data.length; i++) this.arenas[buffer.arena][this.places(buffer, i)] = data[i];
+    const arena = this.arenas[buffer.arena];
+    this.places(buffer).forEach((place, index) => {
+      arena[place] = data[index];
+    });
   }
 }
 
