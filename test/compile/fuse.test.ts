@@ -11,9 +11,7 @@ import {
 } from '#src/compile/fuse.js';
 import { gradients, printGraph } from '#src/compile/index.js';
 import { eliminateCommonSubexpressions } from '#src/compile/simplify.js';
-import { Graph } from '#src/graph/graph.js';
-import type { Tensor } from '#src/graph/tensor.js';
-import { trace } from '#src/graph/trace.js';
+import type { Graph } from '#src/graph/graph.js';
 import {
   activation,
   add,
@@ -26,47 +24,19 @@ import {
   sum,
   transpose,
 } from '#src/ops/index.js';
-import type { DType } from '#src/shape/dtype.js';
-import type { Shape } from '#src/shape/shape.js';
-import { integers, normal, valuesOf } from '../ops/sample.js';
 import { firstDifference } from '../reference/compare.js';
+import { graphOf, lines, randomInputs } from './graphs.js';
 import { interpreted } from './run.js';
 
 type Pass = (graph: Graph) => Graph;
-
-/** A graph over inputs by name; ids are int32 below 5. */
-function graphOf(
-  inputs: Readonly<Record<string, Shape>>,
-  build: (tensors: Readonly<Record<string, Tensor>>) => Readonly<Record<string, Tensor>>,
-): Graph {
-  const graph = new Graph();
-  const tensors = Object.entries(inputs).map(([name, shape]) => {
-    const dtype: DType = name === 'ids' ? 'i32' : 'f32';
-    return [name, graph.input({ name, shape, dtype })] as const;
-  });
-  const outputs = trace({ graph, training: true }, () => build(Object.fromEntries(tensors)));
-  for (const [name, tensor] of Object.entries(outputs)) graph.output(name, tensor);
-  return graph;
-}
 
 /** Checks the text of a graph before and after a pass, and that both compute the same. */
 function checkPass(t: ExecutionContext, pass: Pass, traced: Graph, before: string, after: string): void {
   const clean = eliminateCommonSubexpressions(traced);
   const fused = pass(clean);
-  const lines = (text: string) =>
-    text
-      .trim()
-      .split('\n')
-      .map((line) => line.trim());
   t.deepEqual(lines(printGraph(clean)), lines(before));
   t.deepEqual(lines(printGraph(fused)), lines(after));
-  const declarations = clean.nodes.flatMap(({ input }) => (input ? [input] : []));
-  const inputs = Object.fromEntries(
-    declarations.map(({ name, shape, dtype }) => {
-      const array = dtype === 'i32' ? integers(shape, 0, 5) : normal(shape);
-      return [name, valuesOf(t.title, name, array)];
-    }),
-  );
+  const inputs = randomInputs(clean, t.title);
   const [expected, found] = [clean, fused].map((graph) => interpreted(graph, { inputs }));
   t.is(firstDifference(found, expected, { rtol: 1e-12, atol: 1e-13 }), undefined);
 }

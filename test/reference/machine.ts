@@ -7,7 +7,7 @@ import { floats, integers, type NumberArray } from './array.js';
 import { definitions } from './interpreter.js';
 import { placesOf } from './view.js';
 
-interface Buffer {
+export interface Buffer {
   readonly arena: ArenaName;
   readonly dtype: DType;
   readonly offset: number;
@@ -15,7 +15,7 @@ interface Buffer {
   readonly strides: readonly number[];
 }
 
-interface Instruction {
+export interface Instruction {
   readonly op: Op;
   readonly inputs: readonly (Buffer | undefined)[];
   readonly outputs: readonly (Buffer | undefined)[];
