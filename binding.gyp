@@ -27,8 +27,9 @@
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_CPP_EXCEPTIONS"],
       "conditions": [
-        # A worker may end while a native thread of the process still lives: never unmap the code under it.
-        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-pthread"] }],
+        # nodelete: a worker may end while a native thread of the process still lives, so never unmap the code under it.
+        # now: a function that nobody defines fails at load, by name, not when it is first called.
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-pthread"] }],
         ["cuda=='true'", {
           "sources": ["<@(cuda_host_sources)", "<@(cuda_sources)"],
           "defines": ["HEDDLE_CUDA=\"<!(node scripts/cuda.mjs targets)\""],

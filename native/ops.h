@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0xded03a3658a9befaull;
+constexpr uint64_t OPS_HASH = 0xbed07c9a78885274ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -60,7 +60,7 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(softmax, "* C", "* C", 0, 0) \
   X(softmax_backward, "* C;* C", "* C", 0, 0) \
   X(fill, "", "* strided", 4, 0) \
-  X(copy, "* strided", "* strided", 0, 0) \
+  X(copy, "* any strided", "* any strided", 0, 0) \
   X(embedding, "* i32;V C", "* C", 0, 0) \
   X(embedding_backward, "N i32;N C;V C ?", "V C", 4, 0) \
   X(positions, "B i32", "B T i32", 4, 0) \

@@ -107,7 +107,9 @@ class Check {
     const auto refuse = [&](const std::string& why) {
       fail("SHAPE", std::string(kind) + " " + std::to_string(index) + " of shape " + shape_text(view) + " " + why);
     };
-    if (view.dtype != spec.dtype) fail("DATA", std::string(kind) + " " + std::to_string(index) + " has another dtype");
+    if (spec.any_dtype && any_dtype_ < 0) any_dtype_ = view.dtype;
+    const int32_t dtype = spec.any_dtype ? any_dtype_ : spec.dtype;
+    if (view.dtype != dtype || (spec.any_dtype && ELEMENT_BYTES[dtype] != 4)) fail("DATA", std::string(kind) + " " + std::to_string(index) + " has another dtype");
     const int leading = view.rank - spec.rank;
     if (leading < 0 || (leading > 0 && !spec.star)) refuse("has the wrong rank");
     if (spec.star) {
@@ -247,6 +249,7 @@ class Check {
   const OpSignature& op_;
   const Operand* star_ = nullptr;
   int star_rank_ = 0;
+  int32_t any_dtype_ = -1;
   int64_t extents_[26] = {};
 };
 

@@ -11,6 +11,7 @@ struct OperandSpec {
   uint8_t rank = 0;           // extents after the star
   int32_t dims[MAX_RANK]{};   // a letter, or an extent negated
   DType dtype = F32;
+  bool any_dtype = false;     // one dtype for all such operands of an instruction
   Regularity regularity = CONTIGUOUS;
   bool optional = false;
 };
@@ -54,6 +55,7 @@ constexpr void read_word(OperandSpec& spec, const char* word, int length) {
   else if (equal(word, length, "*")) spec.star = true;
   else if (equal(word, length, "rows")) spec.regularity = ROWS;
   else if (equal(word, length, "strided")) spec.regularity = STRIDED;
+  else if (equal(word, length, "any")) spec.any_dtype = true;
   else if (equal(word, length, "f32")) spec.dtype = F32;
   else if (equal(word, length, "bf16")) spec.dtype = BF16;
   else if (equal(word, length, "i32")) spec.dtype = I32;

@@ -31,6 +31,15 @@ export function buildNative(env = process.env) {
     built = nodeGyp({ ...env, HEDDLE_CUDA: '0' });
   }
   if (!built) throw new Error('the addon did not compile: the first error above says why');
+  const loaded = spawnSync(process.execPath, ['-e', 'require("./build/Release/heddle.node")'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  if (loaded.status !== 0) {
+    const said =
+      loaded.stderr.split('\n').find((line) => line.startsWith('Error')) ?? loaded.signal ?? loaded.stderr;
+    throw new Error(`the addon was built but does not load: ${said}`);
+  }
 
   const kernels = variants(env);
   const summary = `heddle: CPU kernels (${kernels.join(', ')}); CUDA: ${cuda.reason}`;

@@ -178,14 +178,12 @@ function inspect(nvcc, env) {
 
 /** Compute capabilities of the GPUs here, times ten: [90] on a machine with an H200. */
 function presentGpus(env, { top }) {
-  for (const command of ['nvidia-smi', '/usr/lib/wsl/lib/nvidia-smi']) {
-    const smi = spawnSync(command, ['--query-gpu=compute_cap', '--format=csv,noheader'], {
-      env,
-      encoding: 'utf8',
-    });
-    const capabilities = smi.status === 0 ? smi.stdout.match(/\d+\.\d/g) : null;
-    if (capabilities) return capabilities.map((each) => Math.round(Number(each) * 10));
-  }
+  const smi = spawnSync('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'], {
+    env,
+    encoding: 'utf8',
+  });
+  const capabilities = smi.status === 0 ? smi.stdout.match(/\d+\.\d/g) : null;
+  if (capabilities) return capabilities.map((each) => Math.round(Number(each) * 10));
   const query = spawnSync(join(top, 'bin', '__nvcc_device_query'), { env, encoding: 'utf8' });
   return query.status === 0 ? (query.stdout.match(/\d{2,3}/g) ?? []).map(Number) : [];
 }
