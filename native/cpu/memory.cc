@@ -16,7 +16,12 @@
 namespace heddle { namespace cpu {
 namespace {
 
-constexpr uint64_t LARGE = 2 << 20;  // a huge page
+constexpr uint64_t HUGE_PAGE = 2 << 20;
+#ifdef __SANITIZE_ADDRESS__
+constexpr uint64_t LARGE = UINT64_MAX;  // all on the heap, where the sanitizer watches both ends
+#else
+constexpr uint64_t LARGE = HUGE_PAGE;
+#endif
 constexpr uint64_t UNLIMITED = UINT64_MAX;
 
 // The number that stands after `key` in a file of lines, or alone in it where the key is empty.
@@ -82,20 +87,20 @@ Block::Block(uint64_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
   if (bytes < LARGE) {
     void* memory = nullptr;
-    if (posix_memalign(&memory, 64, (bytes + 63) / 64 * 64) != 0) throw Error(bytes, 0, what);
+    if (posix_memalign(&memory, 64, bytes) != 0) throw Error(bytes, 0, what);
     data_ = static_cast<uint8_t*>(memory);
     memset(data_, 0, bytes);
     return;
   }
   const uint64_t free = available_memory();
   if (bytes > free) throw Error(bytes, free, what);
-  mapped_ = bytes + LARGE;
+  mapped_ = bytes + HUGE_PAGE;
   mapping_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping_ == MAP_FAILED) {
     mapping_ = nullptr;
     throw Error(bytes, free, what);
   }
-  const uint64_t address = (reinterpret_cast<uint64_t>(mapping_) + LARGE - 1) / LARGE * LARGE;
+  const uint64_t address = (reinterpret_cast<uint64_t>(mapping_) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
   data_ = reinterpret_cast<uint8_t*>(address);
 #ifdef MADV_HUGEPAGE
   madvise(data_, bytes, MADV_HUGEPAGE);
