@@ -31,7 +31,7 @@ RowStatistics statistics(const float* x, int64_t count, bool with_sum) {
     for_vectors(length, [&](int64_t i, int lanes) { top = maximum(top, fetch(from + i, lanes, LOWEST)); });
     const float most = maximum_of(top);
     if (most > greatest) {
-      exponentials *= ::exp(static_cast<double>(greatest) - most);
+      if (start > 0) exponentials *= ::exp(static_cast<double>(greatest) - most);
       greatest = most;
     }
     // A block of nothing but -inf adds nothing; but a NaN in it must show.

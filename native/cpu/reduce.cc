@@ -27,8 +27,12 @@ void sum_narrow(const float* x, int64_t rows, int64_t columns, float* y) {
     for (int64_t fold = 0; fold < ROWS_BETWEEN_FOLDS && row + step <= rows; fold++, row += step) {
       for (int64_t v = 0; v < period; v++) sum[v] += load(x + row * columns + v * LANES);
     }
+    int64_t column = 0;
     for (int64_t v = 0; v < period; v++) {
-      for (int lane = 0; lane < LANES; lane++) total[(v * LANES + lane) % columns] += sum[v][lane];
+      for (int lane = 0; lane < LANES; lane++) {
+        total[column] += sum[v][lane];
+        if (++column == columns) column = 0;
+      }
     }
   }
   for (; row < rows; row++) {
@@ -81,7 +85,8 @@ void sum(const Call& call) {
       const int64_t start = block * height, count = smaller(height, rows - start), column = piece * width;
       const float* data = from + (a * rows + start) * columns + column;
       float* to = partial + (block * outer + a) * columns + column;
-      if (columns < NARROW) sum_narrow(data, count, columns, to);
+      if (columns == 1) *to = blocked_sum(count, [&](int64_t i, int lanes) { return fetch(data + i, lanes); });
+      else if (columns < NARROW) sum_narrow(data, count, columns, to);
       else sum_wide(data, count, columns, smaller(width, columns - column), to);
     }
   });

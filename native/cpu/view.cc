@@ -75,7 +75,8 @@ void copy_rows(Context* context, const Walk& walk, const float* x, float* y) {
   });
 }
 
-// The last axis is the output's fastest, the one before it the input's.
+// The last axis is the output's fastest, the one before it the input's; UNIT says that both strides are 1 there.
+template <bool UNIT>
 void copy_tiles(Context* context, const Walk& walk, const float* x, float* y) {
   const int inner = walk.rank - 1, other = walk.rank - 2;
   const int64_t across = divide_up(walk.shape[inner], TILE), down = divide_up(walk.shape[other], TILE);
@@ -85,13 +86,14 @@ void copy_tiles(Context* context, const Walk& walk, const float* x, float* y) {
       const int64_t width = smaller(TILE, walk.shape[inner] - column), height = smaller(TILE, walk.shape[other] - row);
       int64_t to = row * walk.to[other] + column * walk.to[inner], from = row * walk.from[other] + column * walk.from[inner];
       walk.offsets(index / across / down, other, &to, &from);
+      const int64_t from_step = UNIT ? 1 : walk.from[other], to_step = UNIT ? 1 : walk.to[inner];
       // Read along the input, then write along the output.
       float tile[TILE][TILE + 1];
       for (int64_t j = 0; j < width; j++) {
-        for (int64_t i = 0; i < height; i++) tile[i][j] = x[from + j * walk.from[inner] + i * walk.from[other]];
+        for (int64_t i = 0; i < height; i++) tile[i][j] = x[from + j * walk.from[inner] + i * from_step];
       }
       for (int64_t i = 0; i < height; i++) {
-        for (int64_t j = 0; j < width; j++) y[to + i * walk.to[other] + j * walk.to[inner]] = tile[i][j];
+        for (int64_t j = 0; j < width; j++) y[to + i * walk.to[other] + j * to_step] = tile[i][j];
       }
     }
   });
@@ -111,7 +113,8 @@ void copy(const Call& call) {
   }
   if (fastest == inner || walk.from[inner] == 0) return copy_rows(call.context, walk, x, y);
   walk.swap(fastest, inner - 1);
-  copy_tiles(call.context, walk, x, y);
+  if (walk.from[inner - 1] == 1 && walk.to[inner] == 1) copy_tiles<true>(call.context, walk, x, y);
+  else copy_tiles<false>(call.context, walk, x, y);
 }
 
 void fill(const Call& call) {
