@@ -34,6 +34,13 @@ HEDDLE_INLINE Product multiply_wide(UintVector a, uint32_t b) {
           reinterpret_cast<UintVector>((first & ~mask) | (second << 32))};
 }
 
+// The rule of dropout of ../numeric.h for LANES words: all bits set where an element is kept.
+HEDDLE_INLINE IntVector keep(const uint32_t* words, float probability) {
+  UintVector word;
+  memcpy(&word, words, sizeof word);
+  return __builtin_convertvector(reinterpret_cast<IntVector>(word >> 8), Vector) * 0x1p-24f >= probability;
+}
+
 // Blocks of four words drawn together: two vectors of counters, so that one computes while the other waits.
 constexpr int PHILOX_CHAINS = 2;
 constexpr int PHILOX_BLOCKS = PHILOX_CHAINS * LANES;

@@ -227,8 +227,9 @@ void dropout(const Call& call) {
         philox_words(static_cast<uint32_t>(row) + offset, static_cast<uint32_t>(c >> 2), step, draw, key, words);
         const float* from = x + row * columns + c;
         float* to = y + row * columns + c;
-        const int64_t count = smaller(DRAWN, end - c);
-        for (int64_t i = 0; i < count; i++) to[i] = keep(words[i], probability) ? from[i] * factor : 0.0f;
+        for_vectors(smaller(DRAWN, end - c), [&](int64_t i, int lanes) {
+          put(to + i, keep(words + i, probability) ? fetch(from + i, lanes) * factor : broadcast(0.0f), lanes);
+        });
       }
     }
   });
