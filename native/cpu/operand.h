@@ -53,13 +53,12 @@ HEDDLE_INLINE int64_t rows_per_task(int64_t columns) { return larger(1, TASK_ELE
 // body(first, last, worker) for the ranges of `grain` indices that make up [0, count).
 template <typename Body>
 inline void parallel_ranges(Context* context, int64_t count, int64_t grain, const Body& body) {
-  parallel(context, divide_up(count, grain), [&](int64_t index, int32_t worker) {
-    body(index * grain, smaller(count, (index + 1) * grain), worker);
-  });
+  parallel(context, divide_up(count, grain),
+           [&](int64_t index, int32_t worker) { body(index * grain, smaller(count, (index + 1) * grain), worker); });
 }
 
-// body(i, lanes) for the whole vectors of [0, count), then for the partial one. `lanes` is a constant in the first case,
-// so that fetch and put below become plain loads and stores.
+// body(i, lanes) for the whole vectors of [0, count), then for the partial one. `lanes` is a constant in the first
+// case, so that fetch and put below become plain loads and stores.
 template <typename Body>
 HEDDLE_INLINE void for_vectors(int64_t count, const Body& body) {
   int64_t i = 0;

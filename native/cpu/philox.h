@@ -25,7 +25,9 @@ HEDDLE_INLINE WideVector multiply_halves(WideVector a, uint32_t b) {
 #endif
 }
 
-struct Product { UintVector high, low; };
+struct Product {
+  UintVector high, low;
+};
 HEDDLE_INLINE Product multiply_wide(UintVector a, uint32_t b) {
   const WideVector pairs = reinterpret_cast<WideVector>(a);  // the first of two neighbours lies in the lower half
   const WideVector first = multiply_halves(pairs, b), second = multiply_halves(pairs >> 32, b);
@@ -46,7 +48,8 @@ constexpr int PHILOX_CHAINS = 2;
 constexpr int PHILOX_BLOCKS = PHILOX_CHAINS * LANES;
 
 // words[4 * i + w] = word w of the block at counter {c0, first + i, c2, c3}.
-HEDDLE_INLINE void philox_words(uint32_t c0, uint32_t first, uint32_t c2, uint32_t c3, const uint32_t key[2], uint32_t* words) {
+HEDDLE_INLINE void philox_words(uint32_t c0, uint32_t first, uint32_t c2, uint32_t c3, const uint32_t key[2],
+                                uint32_t* words) {
   UintVector x0[PHILOX_CHAINS], x1[PHILOX_CHAINS], x2[PHILOX_CHAINS], x3[PHILOX_CHAINS], index = {};
   for (int lane = 0; lane < LANES; lane++) index[lane] = lane;
 #pragma GCC unroll 2
