@@ -83,6 +83,7 @@ class Check {
     for (int i = 0; i < op_.outputs; i++)
       if (output(i)) bind(op_.out[i], *output(i), "output", i), present++;
     if (op_.outputs > 0 && present == 0) fail("DATA", "no output is written");
+    if (needs_first_output() && !output(0)) fail("DATA", "its first output is missing");
     check_attributes();
     check_relations();
     check_writes();
@@ -110,7 +111,8 @@ class Check {
     };
     if (spec.any_dtype && any_dtype_ < 0) any_dtype_ = view.dtype;
     const int32_t dtype = spec.any_dtype ? any_dtype_ : spec.dtype;
-    if (view.dtype != dtype || (spec.any_dtype && ELEMENT_BYTES[dtype] != 4)) fail("DATA", std::string(kind) + " " + std::to_string(index) + " has another dtype");
+    if (view.dtype != dtype || (spec.any_dtype && ELEMENT_BYTES[dtype] != 4))
+      fail("DATA", std::string(kind) + " " + std::to_string(index) + " has another dtype");
     const int leading = view.rank - spec.rank;
     if (leading < 0 || (leading > 0 && !spec.star)) refuse("has the wrong rank");
     if (spec.star) {
@@ -127,6 +129,12 @@ class Check {
         refuse(dim > 0 ? std::string("contradicts extent ") + static_cast<char>(dim) : "has an extent that is fixed");
     }
     if (!is_regular(view, spec.regularity)) refuse("has strides that the kernel does not take");
+  }
+
+  // Other kernels can do without any output that nobody reads, as long as one is left.
+  bool needs_first_output() const {
+    const uint16_t op = instruction_.op;
+    return op == OP_attention || op == OP_matmul || op == OP_rotary_table;
   }
 
   int32_t attribute(int index) const {
@@ -150,6 +158,7 @@ class Check {
       case OP_attention:
         require(buffer(7) || extent('P') == extent('B'), "as many rows of keys as of queries, or slots");
         require(extent('H') % extent('G') == 0, "query heads that are a multiple of the key heads");
+        require(!buffer(7) || is_declared_below(*buffer(7), extent('P')), "slots that are an input declared in [0, P)");
         break;
       case OP_attention_backward:
         require(extent('P') == extent('B'), "as many rows of keys as of queries");
@@ -171,6 +180,18 @@ class Check {
       case OP_sgd: require((extent('N') + 1023) / 1024 <= extent('K'), "a row of blocks for each 1,024 elements"); break;
       default: break;
     }
+  }
+
+  // Whether `run` checks that these integers lie in [0, limit). Asked of those that kernels use as they are; the others
+  // (lengths, positions, token ids) every kernel holds against its extents itself.
+  bool is_declared_below(const Buffer& buffer, int64_t limit) const {
+    if (buffer.arena != IO) return false;
+    const uint64_t end = buffer.offset + static_cast<uint64_t>(span_bytes(buffer.view));
+    for (const InputRange& range : program_.ranges)
+      if (range.offset <= buffer.offset && end <= range.offset + 4 * range.count && range.minimum >= 0 &&
+          range.limit <= limit)
+        return true;
+    return false;
   }
 
   // Nothing written may overlap itself (a broadcast axis does), lie among the run's inputs, or share memory with another operand, unless it is

@@ -61,6 +61,8 @@ void Session::loop() {
         if (strcmp(error.code, "DEVICE") == 0) broken_ = error;
       } catch (const std::bad_alloc&) {
         job->error = Error("OUT_OF_MEMORY", "the host has no memory left for the session's own buffers");
+      } catch (const std::exception& error) {
+        job->error = broken_ = Error("DEVICE", std::string("session: ") + error.what());
       }
     }
     if (stopping_) break;
@@ -119,7 +121,13 @@ void Session::load(const Job& job) {
     }
     programs.push_back(program.get());
   }
-  backend_->allocate(bytes, programs);
+  loaded_.insert(loaded_.end(), job.programs.begin(), job.programs.end());
+  try {
+    backend_->allocate(bytes, programs);
+  } catch (...) {
+    loaded_.resize(loaded_.size() - programs.size());
+    throw;
+  }
   backend_->wait();
   layout_ = layout;
   for (int arena = 0; arena < ARENA_COUNT; arena++) arena_bytes_[arena] = bytes[arena];

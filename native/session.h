@@ -69,6 +69,7 @@ class Session {
   std::unique_ptr<Backend> backend_;  // of the thread, but `stop` sets its flag under the mutex
   std::optional<Error> broken_;       // a device that failed once fails for ever
   ArenaBytes layout_{};
+  std::vector<std::shared_ptr<const Program>> loaded_;  // the backend refers to them
   std::array<std::atomic<uint64_t>, ARENA_COUNT> arena_bytes_{};
   std::atomic<uint64_t> kernel_nanoseconds_{0}, runs_{0};
 

@@ -134,8 +134,10 @@ class RandomProgram {
     for (int i = 0; i < op_.inputs; i++) {
       const bool wanted = !op_.in[i].optional || random() % 2 || is_needed(op, i);
       instruction.inputs.push_back(wanted ? add(op_.in[i], op_.writes >> i & 1) : ABSENT);
+      if (wanted && op == OP_attention && i == 7) declare_below(extent('P'));
     }
-    const int sure = static_cast<int>(below(std::max<int>(op_.outputs, 1)));
+    const bool needs_first = op == OP_attention || op == OP_matmul || op == OP_rotary_table;
+    const int sure = needs_first ? 0 : static_cast<int>(below(std::max<int>(op_.outputs, 1)));
     for (int i = 0; i < op_.outputs; i++)
       instruction.outputs.push_back(i == sure || random() % 4 ? add(op_.out[i], true) : ABSENT);
     set_attributes(op, instruction.attributes);
@@ -179,6 +181,18 @@ class RandomProgram {
     text.buffers.push_back({arena, spec.dtype, text.bytes[arena], shape, stride});
     text.bytes[arena] += static_cast<uint64_t>(last + 1) * 4;
     return static_cast<uint32_t>(text.buffers.size() - 1);
+  }
+
+  // Makes the operand added last an input of the run in [0, limit).
+  void declare_below(int64_t limit) {
+    BufferText& buffer = text.buffers.back();
+    text.bytes[buffer.arena] = buffer.offset;
+    buffer.arena = IO;
+    buffer.offset = 0;
+    int64_t count = 1;
+    for (int64_t extent : buffer.shape) count *= extent;
+    text.bytes[IO] = text.input_bytes = text.output_offset = 4 * static_cast<uint64_t>(count);
+    text.ranges.push_back({static_cast<uint32_t>(text.buffers.size() - 1), 0, limit});
   }
 
   void set_attributes(uint16_t op, std::vector<uint32_t>& attributes) {
