@@ -11,7 +11,7 @@ import {
   split,
   transpose,
 } from '#src/ops/index.js';
-import { awayFromZero, normal, type Sample } from '../sample.js';
+import { awayFromZero, exactly, normal, type Sample } from '../sample.js';
 
 const plain = (
   [
@@ -96,6 +96,11 @@ const views: Sample[] = [
 
 const shapes = { x: normal([5, 6, 21]), weight: normal([21, 27], 0.3), bias: normal([27]) };
 
+const farFromZero = exactly(
+  [27],
+  Array.from({ length: 27 }, (_, index) => (index % 2 === 0 ? 20 : -20)),
+);
+
 /** x weight + bias, as nn.Linear records it. */
 const linear = ({ x, weight, bias }: Readonly<Record<string, Tensor>>) => add(matmul(x, weight), bias);
 
@@ -127,7 +132,13 @@ const epilogues: Sample[] = [
   ...activationKinds.slice(1).map(
     (kind: ActivationKind): Sample => ({
       name: `matmul: two layers with ${kind} between them`,
-      inputs: { ...shapes, x: awayFromZero([31, 21]), second: normal([27, 10]) },
+      // ReLU's kink has no derivative: its inputs stay away from it.
+      inputs: {
+        ...shapes,
+        x: awayFromZero([31, 21]),
+        bias: kind === 'relu' ? farFromZero : shapes.bias,
+        second: normal([27, 10]),
+      },
       build: (t) => ({ y: matmul(activation(linear(t), kind), t.second) }),
       gradient: 'smooth',
     }),

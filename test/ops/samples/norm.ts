@@ -47,6 +47,12 @@ const residual = {
 export const normSamples: readonly Sample[] = [
   ...plain,
   {
+    name: 'layer_norm: more rows than there are blocks of column sums',
+    inputs: { x: normal([8300, 33]), weight: normal([33], 0.5, 1), bias: normal([33]) },
+    build: ({ x, weight, bias }) => ({ y: layerNorm(x, weight, bias) }),
+    gradient: 'normalised',
+  },
+  {
     name: 'layer_norm: of a residual sum that is read again',
     inputs: residual,
     build: ({ x, branch, weight, bias }) => {
