@@ -43,7 +43,8 @@ export function encodeProgram(text: ProgramText): Uint8Array {
   const u8 = (value: number) => put(1, () => cell.setUint8(0, value));
   const u16 = (value: number) => put(2, () => cell.setUint16(0, value, true));
   const u32 = (value: number) => put(4, () => cell.setUint32(0, value, true));
-  const i64 = (value: number | bigint) => put(8, () => cell.setBigInt64(0, BigInt.asIntN(64, BigInt(value)), true));
+  const i64 = (value: number | bigint) =>
+    put(8, () => cell.setBigInt64(0, BigInt.asIntN(64, BigInt(value)), true));
   const pad = () => {
     while (bytes.length % 8 !== 0) u8(0);
   };
@@ -93,7 +94,10 @@ export function encodeProgram(text: ProgramText): Uint8Array {
     for (const [name, type] of types) {
       const value = attributes[name] ?? 0;
       if (type === 'f32') put(4, () => cell.setFloat32(0, value as number, true));
-      else put(4, () => cell.setInt32(0, typeof type === 'string' ? Number(value) : type.indexOf(String(value)), true));
+      else
+        put(4, () =>
+          cell.setInt32(0, typeof type === 'string' ? Number(value) : type.indexOf(String(value)), true),
+        );
     }
     pad();
   }
@@ -137,10 +141,11 @@ export function addAndScale(size = 64, factor = 2, repeat = 1): ProgramText {
 
 /** The inputs of addAndScale: x, then four ids. */
 export function inputsOf(x: ArrayLike<number>, ids: number[] = [0, 1, 2, 9]): Uint8Array {
-  return new Uint8Array([...bytesOf(Float32Array.from(x)), ...bytesOf(Int32Array.from(ids))]);
+  const inputs = new ArrayBuffer(f32 * x.length + 16);
+  new Float32Array(inputs, 0, x.length).set(x);
+  new Int32Array(inputs, f32 * x.length).set(ids);
+  return new Uint8Array(inputs);
 }
-
-const bytesOf = (view: ArrayBufferView) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 /** x, w and outputs of addAndScale as numbers. */
 export const floats = (view: ArrayBufferView): Float32Array =>
