@@ -231,7 +231,6 @@ class Check {
   // The least each kernel works with; the same formulas stand beside the ops in src/ops.
   uint64_t least_workspace() const {
     switch (instruction_.op) {
-      case OP_attention_backward: return 4 * extent('B') * extent('T') * extent('H');
       case OP_sum: return 64 * 4 * extent('A') * extent('B');
       case OP_matmul: {
         const int64_t k = extent('K'), panels = (extent('N') + 63) / 64 * 64 * k * 4;

@@ -1,4 +1,4 @@
-// The parts of a matrix product that live in registers: packing panels, and the tiles that multiply them.
+// The parts of a matrix product that live in registers: packing panels, the tiles that multiply them, and dot products.
 //
 // A panel holds `width` lines (rows of a or columns of b) of a matrix, interleaved: element (line, depth) stands at
 // depth * width + line. A tile reads one panel of each operand front to back, as in BLIS (Van Zee & van de Geijn 2015).
@@ -7,7 +7,7 @@
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
-// The tile of ROWS by 2 vectors that fills the registers: accumulators, two vectors of b and one broadcast of a.
+// The tile of TILE_ROWS by 2 vectors fills the registers: accumulators, two vectors of b and one broadcast of a.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int TILE_ROWS = 14;
 #else
@@ -15,6 +15,13 @@ constexpr int TILE_ROWS = 6;
 #endif
 constexpr int TILE_COLUMNS = 2 * LANES;
 constexpr int PANEL_ROWS = (TILE_ROWS + LANES - 1) / LANES * LANES;  // width of a panel of a
+constexpr int CACHE_LINE = 16;                                       // floats
+
+// One operand: element (line, depth) stands at data[line * line_stride + depth * depth_stride].
+struct Lines {
+  const float* data;
+  int64_t line_stride, depth_stride;
+};
 
 template <int N, int... I> struct Indices : Indices<N - 1, N - 1, I...> {};
 template <int... I> struct Indices<0, I...> {};
@@ -26,7 +33,7 @@ HEDDLE_INLINE void exchange(Vector& a, Vector& b, Indices<0, I...>) {
   a = low;
 }
 
-// Transposes a square of LANES vectors by exchanging blocks off the diagonal: halves, quarters, ... single elements.
+// Transposes a square of LANES vectors by exchanging blocks across the diagonal: halves, quarters, ... single elements.
 template <int STEP = LANES / 2>
 HEDDLE_INLINE void transpose(Vector (&v)[LANES]) {
 #pragma GCC unroll 16
@@ -35,21 +42,26 @@ HEDDLE_INLINE void transpose(Vector (&v)[LANES]) {
   if constexpr (STEP > 1) transpose<STEP / 2>(v);
 }
 
-// Packs `lines` lines of `depth` elements, lines beyond them as zeros. One of the strides should be 1.
-static void pack(const float* from, int64_t line_stride, int64_t depth_stride, int lines, int64_t depth, float* to, int width) {
-  for (int first = 0; first < width; first += LANES, from += LANES * line_stride, to += LANES) {
-    const int count = lines - first < 0 ? 0 : lines - first < LANES ? lines - first : LANES;
-    if (line_stride == 1 && count == LANES) {
-      for (int64_t k = 0; k < depth; k++) store(to + k * width, load(from + k * depth_stride));
-    } else if (line_stride == 1 && count > 0) {
-      for (int64_t k = 0; k < depth; k++) store(to + k * width, load_first(from + k * depth_stride, count));
-    } else if (depth_stride == 1) {
+// Packs `lines` lines of `depth` elements; lines beyond them read as zeros. Fast where one of the strides is 1.
+static void pack(Lines from, int64_t lines, int64_t depth, float* to, int width) {
+  for (int first = 0; first < width; first += LANES, from.data += LANES * from.line_stride, to += LANES) {
+    const int count = lines - first < 0 ? 0 : lines - first < LANES ? int(lines - first) : LANES;
+    if (from.line_stride == 1 && count > 0) {
+      for (int64_t k = 0; k < depth; k++) {
+        const float* at = from.data + k * from.depth_stride;
+        __builtin_prefetch(at + 16 * from.depth_stride);
+        store(to + k * width, count == LANES ? load(at) : load_first(at, count));
+      }
+    } else if (from.depth_stride == 1) {
       for (int64_t k = 0; k < depth; k += LANES) {
         const int rest = depth - k < LANES ? int(depth - k) : LANES;
         Vector v[LANES];
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-          v[i] = i >= count ? Vector{} : rest == LANES ? load(from + i * line_stride + k) : load_first(from + i * line_stride + k, rest);
+        for (int i = 0; i < LANES; i++) {
+          const float* at = from.data + i * from.line_stride + k;
+          __builtin_prefetch(at + 4 * CACHE_LINE);
+          v[i] = i >= count ? Vector{} : rest == LANES ? load(at) : load_first(at, rest);
+        }
         transpose(v);
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
@@ -57,27 +69,24 @@ static void pack(const float* from, int64_t line_stride, int64_t depth_stride, i
       }
     } else {
       for (int64_t k = 0; k < depth; k++)
-        for (int i = 0; i < LANES; i++) to[k * width + i] = i < count ? from[i * line_stride + k * depth_stride] : 0.0f;
+        for (int i = 0; i < LANES; i++)
+          to[k * width + i] = i < count ? from.data[i * from.line_stride + k * from.depth_stride] : 0.0f;
     }
   }
 }
 
-// One operand of a tile as it lies in memory. Element (line, depth) stands at data[line * line_stride + depth * depth_stride].
-struct Lines {
-  const float* data;
-  int64_t line_stride, depth_stride;
-};
-
-// c (+)= a b for ROWS rows and VECTORS * LANES columns, which must all exist; b has a line stride of 1. PACKED: so has a.
+// c (+)= a b for ROWS rows and VECTORS * LANES columns, all of which must exist; b.line_stride is 1. PACKED: a is a panel.
+// Meanwhile `depth` cache lines that will be needed soon, ahead.depth_stride floats apart, are brought into L2.
 template <int ROWS, int VECTORS, bool PACKED>
-static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add) {
-  Vector sum[ROWS][VECTORS];
+static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add, Lines ahead) {
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
-    for (int j = 0; j < VECTORS; j++) sum[i][j] = add ? load(c + i * c_stride + j * LANES) : Vector{};
+    for (int j = 0; j < VECTORS; j++) __builtin_prefetch(c + i * c_stride + j * LANES, 1);
+  Vector sum[ROWS][VECTORS] = {};
   const int64_t a_row = PACKED ? 1 : a.line_stride, a_step = PACKED ? PANEL_ROWS : a.depth_stride;
   for (int64_t k = 0; k < depth; k++) {
+    if (PACKED) __builtin_prefetch(ahead.data + k * ahead.depth_stride, 0, 2);
     Vector row[VECTORS];
 #pragma GCC unroll 16
     for (int j = 0; j < VECTORS; j++) row[j] = load(b.data + j * LANES);
@@ -93,17 +102,54 @@ static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bo
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
-    for (int j = 0; j < VECTORS; j++) store(c + i * c_stride + j * LANES, sum[i][j]);
+    for (int j = 0; j < VECTORS; j++) {
+      float* const to = c + i * c_stride + j * LANES;
+      store(to, add ? load(to) + sum[i][j] : sum[i][j]);
+    }
 }
 
-typedef void (*Tile)(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add);
+typedef void (*Tile)(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add, Lines ahead);
 
-// tile_of<PACKED, VECTORS>(rows) for rows in 1..TILE_ROWS
-template <bool PACKED, int VECTORS, int ROWS = TILE_ROWS>
-static Tile tile_of(int rows) {
-  if constexpr (ROWS > 1)
-    if (rows < ROWS) return tile_of<PACKED, VECTORS, ROWS - 1>(rows);
-  return tile<ROWS, VECTORS, PACKED>;
+// The tile for a number of rows from 1 to MOST.
+template <int VECTORS, bool PACKED, int MOST>
+static Tile tile_of(int64_t rows) {
+  if constexpr (MOST > 1)
+    if (rows < MOST) return tile_of<VECTORS, PACKED, MOST - 1>(rows);
+  return tile<MOST, VECTORS, PACKED>;
+}
+
+// c = a b for up to ROWS rows and LANES / ROWS columns, as dot products: both depth strides are 1.
+template <int ROWS>
+static void dots(int64_t depth, Lines a, int64_t rows, Lines b, int64_t columns, float* c, int64_t c_stride) {
+  constexpr int COLUMNS = LANES / ROWS;
+  const float *left[ROWS], *right[COLUMNS];
+  for (int i = 0; i < ROWS; i++) left[i] = a.data + (i < rows ? i : 0) * a.line_stride;
+  for (int j = 0; j < COLUMNS; j++) right[j] = b.data + (j < columns ? j : 0) * b.line_stride;
+  Vector sum[LANES] = {};
+  const auto step = [&](int64_t k, auto get) __attribute__((always_inline)) {
+    Vector column[COLUMNS];
+#pragma GCC unroll 16
+    for (int j = 0; j < COLUMNS; j++) column[j] = get(right[j] + k);
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++) {
+      const Vector row = get(left[i] + k);
+#pragma GCC unroll 16
+      for (int j = 0; j < COLUMNS; j++) sum[i * COLUMNS + j] += row * column[j];
+    }
+  };
+  int64_t k = 0;
+  for (; k + LANES <= depth; k += LANES) step(k, load);
+  const int rest = int(depth - k);
+  if (rest > 0) step(k, [=](const float* from) { return load_first(from, rest); });
+  transpose(sum);
+#pragma GCC unroll 16
+  for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
+    for (int i = 0; i < half; i++) sum[i] += sum[i + half];
+  float total[LANES];
+  store(total, sum[0]);
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < columns; j++) c[i * c_stride + j] = total[i * COLUMNS + j];
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -1,5 +1,5 @@
 // Cross entropy of softmax(logits) with smoothed targets, and its gradient; the number of targets that count.
-// Reads the logits from memory once, then from cache; writes dlogits where asked for: 4 to 8 bytes, ~30 flops an element.
+// Reads the logits from memory once, then from cache; writes dlogits where asked for: 4 to 8 bytes, ~30 flops each.
 // Split by rows. The greatest logit and the sum of exponentials are carried along together, one block that fits in the
 // nearest cache at a time (Milakov & Gimelshein 2018, arXiv:1805.02867), so that a vocabulary of any size is read once.
 #include <math.h>
@@ -31,12 +31,13 @@ RowStatistics statistics(const float* x, int64_t count, bool with_sum) {
     for_vectors(length, [&](int64_t i, int lanes) { top = maximum(top, fetch(from + i, lanes, LOWEST)); });
     const float most = maximum_of(top);
     if (most > greatest) {
-      exponentials *= ::exp(static_cast<double>(greatest) - most);
+      if (start > 0) exponentials *= ::exp(static_cast<double>(greatest) - most);
       greatest = most;
     }
     // A block of nothing but -inf adds nothing; but a NaN in it must show.
     const float shift = greatest == LOWEST ? 0.0f : greatest;
-    exponentials += blocked_sum(length, [&](int64_t i, int lanes) { return exp(fetch(from + i, lanes, LOWEST) - shift); });
+    exponentials +=
+        blocked_sum(length, [&](int64_t i, int lanes) { return exp(fetch(from + i, lanes, LOWEST) - shift); });
     if (with_sum) sum += blocked_sum(length, [&](int64_t i, int lanes) { return fetch(from + i, lanes); });
   }
   return {greatest, exponentials, greatest + ::log(exponentials), sum};

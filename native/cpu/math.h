@@ -32,7 +32,9 @@ HEDDLE_INLINE Vector square_root(Vector x) {
 HEDDLE_INLINE Vector as_float(UintVector bits) { return reinterpret_cast<Vector>(bits); }
 HEDDLE_INLINE UintVector as_bits(Vector x) { return reinterpret_cast<UintVector>(x); }
 HEDDLE_INLINE Vector magnitude(Vector x) { return as_float(as_bits(x) & 0x7FFFFFFFu); }
-HEDDLE_INLINE Vector with_sign_of(Vector x, Vector sign) { return as_float(as_bits(x) | (as_bits(sign) & 0x80000000u)); }
+HEDDLE_INLINE Vector with_sign_of(Vector x, Vector sign) {
+  return as_float(as_bits(x) | (as_bits(sign) & 0x80000000u));
+}
 
 // e^x within 1 ulp: 0 at -inf, inf above 88.72, NaN at NaN. Results below 1.7e-38 are 0, because the processor takes
 // sixteen times as long over subnormal numbers, and a softmax with one confident entry is full of them.
@@ -99,10 +101,13 @@ HEDDLE_INLINE Vector tanh(Vector x) {
   return magnitude(x) >= 9.0f ? with_sign_of(broadcast(1.0f), x) : y;
 }
 
-// The standard normal distribution: the probability of less than x, and the density at x. With z = |x| / sqrt(2) the tail
-// is exp(-z^2) times a function that hardly varies, fitted in t = 1 / (1 + 0.375 z) (the form of Hastings 1955, sheet 43);
-// so that it keeps its relative accuracy, 2e-6 at worst, as far out as exp does. erf(x / sqrt(2)) is 2 probability - 1.
-struct Normal { Vector probability, density; };
+// The standard normal distribution: the probability of less than x, and the density at x. With z = |x| / sqrt(2) the
+// tail is exp(-z^2) times a function that hardly varies, fitted in t = 1 / (1 + 0.375 z) (the form of Abramowitz &
+// Stegun 1964, 7.1.26); it keeps its relative accuracy, 2e-6 at |x| = 5, as far out as exp does.
+// erf(x / sqrt(2)) is 2 probability - 1.
+struct Normal {
+  Vector probability, density;
+};
 HEDDLE_INLINE Normal normal(Vector x) {
   const Vector t = 1.0f / (1.0f + 0.26516504294495535f * magnitude(x));
   const Vector e = exp(-0.5f * x * x);
@@ -122,7 +127,9 @@ HEDDLE_INLINE Normal normal(Vector x) {
 HEDDLE_INLINE Vector sigmoid(Vector x) { return 1.0f / (1.0f + exp(-x)); }
 
 // sigmoid(x) and 1 - sigmoid(x), the latter without cancellation: derivatives need both tails.
-struct Logistic { Vector value, complement; };
+struct Logistic {
+  Vector value, complement;
+};
 HEDDLE_INLINE Logistic logistic(Vector x) {
   const Vector e = exp(minimum(broadcast(87.0f), -x));
   const Vector value = 1.0f / (1.0f + e);
@@ -136,13 +143,20 @@ constexpr float GELU_CUBIC = 0.044715f * GELU_LINEAR;
 // The switch is meant to be folded: call it with a constant, or where the loop around it is switched by the compiler.
 HEDDLE_INLINE Vector activate(ActivationKind kind, Vector x) {
   switch (kind) {
-    case ACTIVATION_GELU: return x * normal(x).probability;
-    case ACTIVATION_GELU_TANH: return x * sigmoid(x * (GELU_LINEAR + GELU_CUBIC * x * x));
-    case ACTIVATION_RELU: return x < 0.0f ? broadcast(0.0f) : x;
-    case ACTIVATION_SIGMOID: return sigmoid(x);
-    case ACTIVATION_SILU: return x * sigmoid(x);
-    case ACTIVATION_TANH: return tanh(x);
-    default: return x;
+    case ACTIVATION_GELU:
+      return x * normal(x).probability;
+    case ACTIVATION_GELU_TANH:
+      return x * sigmoid(x * (GELU_LINEAR + GELU_CUBIC * x * x));
+    case ACTIVATION_RELU:
+      return x < 0.0f ? broadcast(0.0f) : x;
+    case ACTIVATION_SIGMOID:
+      return sigmoid(x);
+    case ACTIVATION_SILU:
+      return x * sigmoid(x);
+    case ACTIVATION_TANH:
+      return tanh(x);
+    default:
+      return x;
   }
 }
 
@@ -156,7 +170,8 @@ HEDDLE_INLINE Vector activation_derivative(ActivationKind kind, Vector x) {
       const Logistic s = logistic(x * (GELU_LINEAR + GELU_CUBIC * x * x));
       return s.value + x * (GELU_LINEAR + 3.0f * GELU_CUBIC * x * x) * (s.value * s.complement);
     }
-    case ACTIVATION_RELU: return x > 0.0f ? broadcast(1.0f) : broadcast(0.0f);
+    case ACTIVATION_RELU:
+      return x > 0.0f ? broadcast(1.0f) : broadcast(0.0f);
     case ACTIVATION_SIGMOID: {
       const Logistic s = logistic(x);
       return s.value * s.complement;
@@ -169,7 +184,8 @@ HEDDLE_INLINE Vector activation_derivative(ActivationKind kind, Vector x) {
       const Vector t = tanh(x);
       return 1.0f - t * t;
     }
-    default: return broadcast(1.0f);
+    default:
+      return broadcast(1.0f);
   }
 }
 

@@ -1,70 +1,20 @@
-// y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; each operand is read from memory about once.
-// Work is split into blocks of y, by shape alone, a task each; a first phase packs b where its columns are not rows of memory.
-// A task packs its rows of a, so that both stay in its core's L2 and the tiles of gemm.h run at the speed of the registers.
-// A block of y runs through all of K before it is finished: y may lie where the addend or the preactivation does.
-#include "../ops.h"
+// y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; a few rows read b once, at the speed of memory.
+// y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
+// A task packs its rows of a, so that both stay in its core's caches and the tiles of gemm.h run at the speed of its registers.
+// A block runs through all of K before it is finished: so y may lie where the addend or the preactivation does.
+#include "epilogue.h"
 #include "gemm.h"
-#include "math.h"
 #include "parallel.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-// What becomes of z = a b: the last four operands of the op, for one matrix of the batch.
-struct Finish {
-  struct Rows {
-    float* data;
-    int64_t stride;
-  };
-  const float* bias;
-  Rows addend, preactivation, y, preactivation_output;
-  void (*apply)(const Finish&, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows, int64_t columns);
-  bool plain;  // y is z, so that tiles may write it themselves
-};
-
 struct Product {
   int64_t m, n, k;
   Lines a, b;  // rows of a, columns of b
   Finish finish;
 };
-
-template <Epilogue EPILOGUE, ActivationKind KIND>
-void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows, int64_t columns) {
-  for (int64_t i = 0; i < rows; i++) {
-    const auto at = [&](Finish::Rows r) { return r.data ? r.data + (row + i) * r.stride + column : nullptr; };
-    const float *addend = at(f.addend), *preactivation = at(f.preactivation), *bias = f.bias ? f.bias + column : nullptr;
-    float *y = at(f.y), *preactivation_output = at(f.preactivation_output);
-    const auto step = [&](int64_t j, auto get, auto put) {
-      Vector x = get(z + i * z_stride + j);
-      if (bias) x += get(bias + j);
-      if (addend) x += get(addend + j);
-      if (EPILOGUE == EPILOGUE_ACTIVATION) {
-        if (preactivation_output) put(preactivation_output + j, x);
-        x = activate(KIND, x);
-      } else if (EPILOGUE == EPILOGUE_ACTIVATION_BACKWARD) {
-        x *= activation_derivative(KIND, get(preactivation + j));
-      }
-      put(y + j, x);
-    };
-    int64_t j = 0;
-    for (; j + LANES <= columns; j += LANES) step(j, load, store);
-    const int rest = int(columns - j);
-    if (rest > 0) {
-      step(j, [=](const float* from) { return load_first(from, rest); },
-           [=](float* to, Vector v) { store_first(to, v, rest); });
-    }
-  }
-}
-
-template <int KIND = ACTIVATION_TANH>
-decltype(Finish::apply) apply_of(Epilogue epilogue, ActivationKind kind) {
-  if constexpr (KIND > ACTIVATION_NONE)
-    if (kind != KIND) return apply_of<KIND - 1>(epilogue, kind);
-  return epilogue == EPILOGUE_ACTIVATION            ? apply<EPILOGUE_ACTIVATION, ActivationKind(KIND)>
-         : epilogue == EPILOGUE_ACTIVATION_BACKWARD ? apply<EPILOGUE_ACTIVATION_BACKWARD, ActivationKind(KIND)>
-                                                    : apply<EPILOGUE_NONE, ACTIVATION_NONE>;
-}
 
 float* at_batch(const Operand& operand, int64_t index) {
   float* data = static_cast<float*>(operand.data);
@@ -78,19 +28,26 @@ float* at_batch(const Operand& operand, int64_t index) {
 Product product_of(const Call& call, int64_t batch) {
   const Operand &a = call.in[0], &b = call.in[1];
   const auto& attributes = *static_cast<const MatmulAttributes*>(call.attributes);
-  const auto rows = [&](const Operand& o) { return Finish::Rows{at_batch(o, batch), o.data ? o.stride[o.rank - 2] : 0}; };
+  const auto rows = [&](const Operand& o) { return Rows{at_batch(o, batch), o.data ? o.stride[o.rank - 2] : 0}; };
+  const float* bias = static_cast<const float*>(call.in[2].data);
   Product p;
   p.m = a.shape[a.rank - 2], p.k = a.shape[a.rank - 1], p.n = b.shape[b.rank - 1];
   p.a = {at_batch(a, batch), a.stride[a.rank - 2], a.stride[a.rank - 1]};
   p.b = {at_batch(b, batch), b.stride[b.rank - 1], b.stride[b.rank - 2]};
-  p.finish = {static_cast<const float*>(call.in[2].data), rows(call.in[3]), rows(call.in[4]), rows(call.out[0]), rows(call.out[1]),
-              apply_of(attributes.epilogue, attributes.kind), false};
-  p.finish.plain = !p.finish.bias && !p.finish.addend.data && attributes.epilogue == EPILOGUE_NONE;
+  p.finish = {bias, rows(call.in[3]), rows(call.in[4]), rows(call.out[0]), rows(call.out[1]),
+              !bias && !call.in[3].data && attributes.epilogue == EPILOGUE_NONE,
+              apply_of(attributes.epilogue, attributes.kind)};
   return p;
 }
 
 int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// `lines` from a line and a depth on.
+Lines from(Lines lines, int64_t line, int64_t depth) {
+  return {lines.data + line * lines.line_stride + depth * lines.depth_stride, lines.line_stride, lines.depth_stride};
+}
 
 // Cuts [0, total) into parts that differ by one at most.
 struct Split {
@@ -99,19 +56,33 @@ struct Split {
   int64_t size(int64_t part) const { return start(part + 1) - start(part); }
 };
 
-#ifndef CHUNK
-#define CHUNK 512
-#define BLOCK_PANELS 10
-#define BLOCK_COLUMNS 24
-#define TASK_FLOPS 6e6
-#define TASK_ROWS 4
-#define TASK_COLUMNS 2
+#ifndef LEAST_R
+#define LEAST_R 84
+#define LEAST_C 128
+#define MOST_R 280
+#define MOST_C 768
+#define CHUNK 384
 #endif
-constexpr int64_t DEPTH = CHUNK;                  // of a chunk of K: a panel of b stays in L1
-constexpr int64_t ROW_PANELS = BLOCK_PANELS;             // of a block of y: its rows of a stay in L2
-constexpr int64_t COLUMN_PANELS = BLOCK_COLUMNS;          // of a block of y
+#ifndef TASK_FLOPS
+#define TASK_FLOPS 8e6
+#endif
+#ifndef MAX_TASKS
+#define MAX_TASKS 16
+#endif
+#ifndef SHARE_N
+#define SHARE_N 4
+#endif
+#ifndef DIRECT_R
+#define DIRECT_R 56
+#endif
+constexpr int64_t DEPTH = CHUNK;  // of a chunk of K: a panel of b stays in L1
+// Extents of a block of y, in panels. Larger ones overflow L2, smaller ones pack the same operand too often.
+constexpr int64_t LEAST_ROW_PANELS = LEAST_R / TILE_ROWS, MOST_ROW_PANELS = MOST_R / TILE_ROWS;
+constexpr int64_t LEAST_COLUMN_PANELS = LEAST_C / TILE_COLUMNS, MOST_COLUMN_PANELS = MOST_C / TILE_COLUMNS;
+constexpr int64_t DIRECT_ROWS = DIRECT_R;  // fewer rows read b as it lies
 constexpr int64_t TILE_SIZE = TILE_ROWS * TILE_COLUMNS;
-static_assert(4 * (ROW_PANELS * DEPTH * PANEL_ROWS + DEPTH * TILE_COLUMNS + ROW_PANELS * COLUMN_PANELS * TILE_SIZE) <= SCRATCH_BYTES,
+static_assert(4 * (MOST_ROW_PANELS * DEPTH * PANEL_ROWS + DEPTH * TILE_COLUMNS + MOST_ROW_PANELS * MOST_COLUMN_PANELS * TILE_SIZE) <=
+                  SCRATCH_BYTES,
               "a block and its panels must fit a worker's scratch");
 
 // How y, or a group of its column panels, is cut into blocks.
@@ -122,49 +93,79 @@ struct Blocks {
   Split row_blocks, column_blocks;  // of panels
 
   Blocks(int64_t m, int64_t k, int64_t first, int64_t columns)
-      : rows{m, quotient_up(m, TILE_ROWS)}, depth{k, quotient_up(k, DEPTH)}, first_panel(first) {
-    const int64_t tasks = clamp(int64_t(2.0 * m * columns * TILE_COLUMNS * k / TASK_FLOPS), 1, 32);
-    const int64_t row_parts = clamp(tasks, quotient_up(rows.parts, ROW_PANELS), quotient_up(rows.parts, TASK_ROWS));
-    row_blocks = {rows.parts, row_parts};
-    column_blocks = {columns, clamp(quotient_up(tasks, row_parts), quotient_up(columns, COLUMN_PANELS), quotient_up(columns, TASK_COLUMNS))};
+      : rows{m, quotient_up(m, TILE_ROWS)},
+        depth{k, quotient_up(k, DEPTH)},
+        first_panel(first),
+        row_blocks{rows.parts, 1},
+        column_blocks{columns, 1} {
+    // Halved until they fit and keep the usual numbers of cores busy: the longer side first, to pack least.
+    const double flops = 2.0 * m * k * columns * TILE_COLUMNS;
+    for (;;) {
+      const int64_t row_panels = row_blocks.total / row_blocks.parts, column_panels = column_blocks.total / column_blocks.parts;
+      const bool enough = count() >= MAX_TASKS || flops / count() < 2 * TASK_FLOPS;
+      const bool rows_split = row_panels >= 2 * LEAST_ROW_PANELS, columns_split = column_panels >= 2 * LEAST_COLUMN_PANELS;
+      if (row_blocks.size(row_blocks.parts - 1) > MOST_ROW_PANELS) row_blocks.parts *= 2;
+      else if (column_blocks.size(column_blocks.parts - 1) > MOST_COLUMN_PANELS) column_blocks.parts *= 2;
+      else if (enough || (!rows_split && !columns_split)) return;
+      else if (rows_split && (row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS || !columns_split)) row_blocks.parts *= 2;
+      else column_blocks.parts *= 2;
+    }
   }
   int64_t count() const { return row_blocks.parts * column_blocks.parts; }
 };
 
-// One block of y. `packed` holds the panels of b from column panel `first` on, or is null.
-void multiply(const Product& p, const Blocks& blocks, int64_t row_block, int64_t column_block, const float* packed, float* scratch) {
-  float* const a_panels = scratch;
-  float* const b_panel = a_panels + ROW_PANELS * DEPTH * PANEL_ROWS;
-  float* const z_tiles = b_panel + DEPTH * TILE_COLUMNS;
+// One block of y. `packed` holds the group's panels of b, or is null.
+void multiply(const Product& p, const Blocks& blocks, int64_t block, const float* packed, float* scratch) {
+  const int64_t row_block = block % blocks.row_blocks.parts, column_block = block / blocks.row_blocks.parts;
   const int64_t row_begin = blocks.row_blocks.start(row_block), row_end = blocks.row_blocks.start(row_block + 1);
   const int64_t column_begin = blocks.column_blocks.start(column_block), column_end = blocks.column_blocks.start(column_block + 1);
+  float* const a_panels = scratch;
+  float* const b_panel = a_panels + MOST_ROW_PANELS * DEPTH * PANEL_ROWS;
+  float* const z_tiles = b_panel + DEPTH * TILE_COLUMNS;
   for (int64_t chunk = 0; chunk < blocks.depth.parts; chunk++) {
-    const int64_t depth_begin = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
+    const int64_t start = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
     const bool last = chunk == blocks.depth.parts - 1;
     float* a_panel = a_panels;
     for (int64_t i = row_begin; i < row_end; i++, a_panel += depth * PANEL_ROWS) {
-      const float* from = p.a.data + blocks.rows.start(i) * p.a.line_stride + depth_begin * p.a.depth_stride;
-      pack(from, p.a.line_stride, p.a.depth_stride, int(blocks.rows.size(i)), depth, a_panel, PANEL_ROWS);
+      // A panel is wider than its tile: lines of the next one fill it faster than zeros.
+      const int64_t row = blocks.rows.start(i);
+      pack(from(p.a, row, start), p.m - row, depth, a_panel, PANEL_ROWS);
     }
     float* z = z_tiles;
     for (int64_t j = column_begin; j < column_end; j++) {
-      const int64_t column = (blocks.first_panel + j) * TILE_COLUMNS, columns = clamp(p.n - column, 1, TILE_COLUMNS);
-      const float* from = p.b.data + column * p.b.line_stride + depth_begin * p.b.depth_stride;
-      Lines b = {from, 1, p.b.depth_stride};
-      if (packed) {
-        b = {packed + (j * p.k + depth_begin) * TILE_COLUMNS, 1, TILE_COLUMNS};
-      } else if (p.b.line_stride != 1 || columns < TILE_COLUMNS) {
-        pack(from, p.b.line_stride, p.b.depth_stride, int(columns), depth, b_panel, TILE_COLUMNS);
+      const int64_t column = (blocks.first_panel + j) * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
+      const bool narrow = columns <= LANES / 2;  // the tile is turned: rows of a are its columns, so that few lanes idle
+      const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
+      Lines b = from(p.b, column, start);
+      if (packed && !narrow) {
+        b = {packed + (j * p.k + start) * TILE_COLUMNS, 1, TILE_COLUMNS};
+      } else if (!narrow && (p.b.line_stride != 1 || columns < TILE_COLUMNS || p.m > DIRECT_ROWS)) {
+        pack(b, columns, depth, b_panel, TILE_COLUMNS);
         b = {b_panel, 1, TILE_COLUMNS};
       }
-      const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
       a_panel = a_panels;
       for (int64_t i = row_begin; i < row_end; i++, a_panel += depth * PANEL_ROWS) {
-        const int64_t row = blocks.rows.start(i);
-        const int rows = int(blocks.rows.size(i));
-        float* to = in_place ? p.finish.y.data + row * p.finish.y.stride + column : z;
-        const Tile tile = columns > LANES ? tile_of<true, 2>(rows) : tile_of<true, 1>(rows);
-        tile(depth, {a_panel, 1, PANEL_ROWS}, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, chunk > 0);
+        const int64_t row = blocks.rows.start(i), rows = blocks.rows.size(i);
+        if (narrow) {
+          float turned[(LANES / 2) * PANEL_ROWS];
+          tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns)(depth, b, {a_panel, 1, PANEL_ROWS}, turned, PANEL_ROWS, false, {});
+          for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < columns; c++) {
+              float& to = z[r * TILE_COLUMNS + c];
+              to = (chunk > 0 ? to : 0.0f) + turned[c * PANEL_ROWS + r];
+            }
+        } else {
+          // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
+          Lines ahead = {a_panel, 0, CACHE_LINE};
+          if (j + 1 < column_end && i < row_begin + 2)
+            ahead = packed ? Lines{b.data + p.k * TILE_COLUMNS + (i - row_begin) * depth * CACHE_LINE, 0, CACHE_LINE}
+                           : from(p.b, column + TILE_COLUMNS + (i - row_begin) * CACHE_LINE, start);
+          else if (j + 1 == column_end && !last && p.a.line_stride == 1)
+            ahead = from(p.a, row, start + depth);
+          const Tile tile = columns > LANES ? tile_of<2, true, TILE_ROWS>(rows) : tile_of<1, true, TILE_ROWS>(rows);
+          float* const to = in_place ? p.finish.y.data + row * p.finish.y.stride + column : z;
+          tile(depth, {a_panel, 1, PANEL_ROWS}, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, chunk > 0, ahead);
+        }
         if (last && !in_place) p.finish.apply(p.finish, z, TILE_COLUMNS, row, column, rows, columns);
         if (blocks.depth.parts > 1) z += TILE_SIZE;  // else the one tile stays in L1
       }
@@ -177,28 +178,83 @@ void blocked(const Call& call, const Product& whole, int64_t batches) {
   float* const workspace = static_cast<float*>(context->workspace);
   const int64_t panels = quotient_up(whole.n, TILE_COLUMNS), panel_size = whole.k * TILE_COLUMNS;
   const int64_t fitting = context->workspace_bytes / (4 * panel_size);
-#ifdef FORCE
-  const bool shared = FORCE && fitting > 0;
-#else
-  const bool shared = batches == 1 && whole.b.line_stride != 1 && whole.m > ROW_PANELS * TILE_ROWS && fitting > 0;
-#endif
-  const int64_t group = shared && fitting < panels ? fitting : panels;
-  for (int64_t first = 0; first < panels; first += group) {
-    const int64_t count = clamp(panels - first, 1, group);
+  const int64_t uses = Blocks(whole.m, whole.k, 0, panels).row_blocks.parts;
+  const bool shared = batches == 1 && fitting > 0 && uses >= (whole.b.line_stride == 1 ? SHARE_N : 2);
+  const Split groups = {panels, shared ? quotient_up(panels, fitting) : 1};
+  for (int64_t group = 0; group < groups.parts; group++) {
+    const int64_t first = groups.start(group), count = groups.size(group);
     if (shared) {
       parallel(context, count, [&](int64_t j, int32_t) {
         const int64_t column = (first + j) * TILE_COLUMNS;
-        pack(whole.b.data + column * whole.b.line_stride, whole.b.line_stride, whole.b.depth_stride,
-             int(clamp(whole.n - column, 1, TILE_COLUMNS)), whole.k, workspace + j * panel_size, TILE_COLUMNS);
+        pack(from(whole.b, column, 0), whole.n - column, whole.k, workspace + j * panel_size, TILE_COLUMNS);
       });
     }
     const Blocks blocks(whole.m, whole.k, first, count);
     parallel(context, batches * blocks.count(), [&](int64_t index, int32_t worker) {
-      const int64_t block = index % blocks.count();
-      multiply(product_of(call, index / blocks.count()), blocks, block % blocks.row_blocks.parts,
-               block / blocks.row_blocks.parts, shared ? workspace : nullptr, static_cast<float*>(context->scratch[worker]));
+      multiply(product_of(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
+               static_cast<float*>(context->scratch[worker]));
     });
   }
+}
+
+// Few rows, as in decoding: nothing is used often enough to be packed.
+constexpr int THIN_ROWS = TILE_ROWS < 8 ? TILE_ROWS : 8;
+constexpr int64_t THIN_BYTES = 256 << 10;  // of b, a task
+constexpr int64_t THIN_COLUMNS = 64;       // tasks begin at multiples of it
+
+// Columns [begin, end) where b's rows are contiguous: strips as wide as the accumulators allow.
+template <int ROWS, int VECTORS>
+void strips(const Product& p, int64_t begin, int64_t end, float* scratch) {
+  constexpr int WIDTH = VECTORS * LANES;
+  float z[ROWS * WIDTH];
+  for (; begin + WIDTH <= end; begin += WIDTH) {
+    tile<ROWS, VECTORS, false>(p.k, p.a, from(p.b, begin, 0), z, WIDTH, false, {});
+    p.finish.apply(p.finish, z, WIDTH, 0, begin, ROWS, WIDTH);
+  }
+  if constexpr (VECTORS > 1) {
+    strips<ROWS, VECTORS / 2>(p, begin, end, scratch);
+  } else if (begin < end) {
+    for (int64_t start = 0; start < p.k; start += DEPTH) {
+      const int64_t depth = smaller(DEPTH, p.k - start);
+      pack(from(p.b, begin, start), end - begin, depth, scratch, LANES);
+      tile<ROWS, 1, false>(depth, from(p.a, 0, start), {scratch, 1, LANES}, z, LANES, start > 0, {});
+    }
+    p.finish.apply(p.finish, z, LANES, 0, begin, ROWS, end - begin);
+  }
+}
+
+template <int ROWS = THIN_ROWS>
+void strips_of(const Product& p, int64_t begin, int64_t end, float* scratch) {
+  if constexpr (ROWS > 1)
+    if (p.m < ROWS) return strips_of<ROWS - 1>(p, begin, end, scratch);
+  strips<ROWS, (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>(p, begin, end, scratch);
+}
+
+// Columns [begin, end) where they are contiguous, as a's rows are: dot products.
+template <int ROWS = 1>
+void dots_of(const Product& p, int64_t begin, int64_t end) {
+  if constexpr (2 * ROWS <= LANES)
+    if (p.m > ROWS) return dots_of<2 * ROWS>(p, begin, end);
+  constexpr int COLUMNS = LANES / ROWS;
+  float z[ROWS * COLUMNS];
+  for (int64_t row = 0; row < p.m; row += ROWS)
+    for (int64_t column = begin; column < end; column += COLUMNS) {
+      const int64_t rows = smaller(p.m - row, ROWS), columns = smaller(end - column, COLUMNS);
+      dots<ROWS>(p.k, from(p.a, row, 0), rows, from(p.b, column, 0), columns, z, COLUMNS);
+      p.finish.apply(p.finish, z, COLUMNS, row, column, rows, columns);
+    }
+}
+
+void thin(const Call& call, const Product& whole, int64_t batches) {
+  const int64_t units = quotient_up(whole.n, THIN_COLUMNS);
+  const Split tasks = {units, larger(1, smaller(units, 4 * whole.n * whole.k / THIN_BYTES))};
+  parallel(call.context, batches * tasks.parts, [&](int64_t index, int32_t worker) {
+    const Product p = product_of(call, index / tasks.parts);
+    const int64_t begin = tasks.start(index % tasks.parts) * THIN_COLUMNS;
+    const int64_t end = smaller(p.n, tasks.start(index % tasks.parts + 1) * THIN_COLUMNS);
+    if (p.b.line_stride == 1) strips_of(p, begin, end, static_cast<float*>(call.context->scratch[worker]));
+    else dots_of(p, begin, end);
+  });
 }
 
 }  // namespace
@@ -207,7 +263,11 @@ void matmul(const Call& call) {
   const Operand& y = call.out[0];
   int64_t batches = 1;
   for (int axis = 0; axis < y.rank - 2; axis++) batches *= y.shape[axis];
-  if (batches > 0) blocked(call, product_of(call, 0), batches);
+  if (batches == 0) return;
+  const Product whole = product_of(call, 0);
+  const bool streams = whole.b.line_stride == 1 || (whole.b.depth_stride == 1 && whole.a.depth_stride == 1);
+  if (whole.m <= THIN_ROWS && streams) thin(call, whole, batches);
+  else blocked(call, whole, batches);
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -1,8 +1,7 @@
 // Layer normalisation and RMS normalisation of rows, with the residual sum before them, and their gradients.
-// Forward reads x (and residual) and writes y (and sum): 8 to 16 bytes and 6 to 8 flops an element. Backward reads x, dy
-// (and dsum) and writes dx: 12 to 16 bytes, 10 to 14 flops, and sums the weight gradients over rows.
-// Forward: tasks of whole rows; a row is read again from cache for its mean, its variance and its output. Backward: at most
-// 32 blocks of rows, each with column sums of its own in the workspace, added in their order: the same for any threads.
+// Forward moves 8 to 16 bytes an element (x, residual, y, sum) with 6 to 8 flops; backward 12 to 16 with 10 to 14.
+// Forward: tasks of whole rows; a row is read again from cache for its mean, its variance and its output. Backward: at
+// most 32 blocks of rows with column sums of their own, added in their order, so that threads change nothing.
 #include "kernels.h"
 #include "math.h"
 #include "operand.h"
@@ -64,8 +63,10 @@ void normalise(const Call& call, const Forward& f) {
   const int64_t columns = columns_of(call.in[0]);
   parallel_ranges(call.context, rows_of(call.in[0]), rows_per_task(columns), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
-      if (f.residual) normalise_row<CENTRED, true>(f, row, columns);
-      else normalise_row<CENTRED, false>(f, row, columns);
+      if (f.residual)
+        normalise_row<CENTRED, true>(f, row, columns);
+      else
+        normalise_row<CENTRED, false>(f, row, columns);
     }
   });
 }
@@ -75,8 +76,8 @@ struct Backward {
   float *dx, *dweight, *dbias;
 };
 
-// With h = (x - mean) rstd and g = dy weight:  dx = rstd (g - average(g) - h average(g h)), without average(g) where the
-// mean was not taken out (Ba et al. 2016; Zhang & Sennrich 2019). dx may lie on dy or dsum.
+// With h = (x - mean) rstd and g = dy weight:  dx = rstd (g - average(g) - h average(g h)), without average(g) where
+// the mean was not taken out (Ba et al. 2016; Zhang & Sennrich 2019). dx may lie on dy or dsum.
 template <bool CENTRED>
 void row_gradient(const Backward& b, int64_t row, int64_t columns, float* dweight, float* dbias) {
   const float *x = b.x + row * columns, *dy = b.dy + row * columns;
@@ -110,7 +111,8 @@ template <bool CENTRED>
 void gradient(const Call& call, const Backward& b) {
   const int64_t columns = columns_of(call.in[0]), rows = rows_of(call.in[0]);
   const int64_t wanted = divide_up(rows, rows_per_task(columns));
-  const int64_t height = larger(1, divide_up(rows, larger(1, smaller(ROW_BLOCKS, wanted)))), blocks = divide_up(rows, height);
+  const int64_t height = larger(1, divide_up(rows, larger(1, smaller(ROW_BLOCKS, wanted)))),
+                blocks = divide_up(rows, height);
   float* partial = static_cast<float*>(call.context->workspace);  // [dweight, dbias][block][column]
   const bool sums = b.dweight || b.dbias;
 

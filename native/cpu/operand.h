@@ -1,5 +1,9 @@
 // Reading operands, and cutting work into ranges that depend on shapes alone.
 #pragma once
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "parallel.h"
 #include "vector.h"
 
@@ -49,13 +53,12 @@ HEDDLE_INLINE int64_t rows_per_task(int64_t columns) { return larger(1, TASK_ELE
 // body(first, last, worker) for the ranges of `grain` indices that make up [0, count).
 template <typename Body>
 inline void parallel_ranges(Context* context, int64_t count, int64_t grain, const Body& body) {
-  parallel(context, divide_up(count, grain), [&](int64_t index, int32_t worker) {
-    body(index * grain, smaller(count, (index + 1) * grain), worker);
-  });
+  parallel(context, divide_up(count, grain),
+           [&](int64_t index, int32_t worker) { body(index * grain, smaller(count, (index + 1) * grain), worker); });
 }
 
-// body(i, lanes) for the whole vectors of [0, count), then for the partial one. `lanes` is a constant in the first case,
-// so that fetch and put below become plain loads and stores.
+// body(i, lanes) for the whole vectors of [0, count), then for the partial one. `lanes` is a constant in the first
+// case, so that fetch and put below become plain loads and stores.
 template <typename Body>
 HEDDLE_INLINE void for_vectors(int64_t count, const Body& body) {
   int64_t i = 0;
@@ -63,11 +66,20 @@ HEDDLE_INLINE void for_vectors(int64_t count, const Body& body) {
   if (i < count) body(i, static_cast<int>(count - i));
 }
 HEDDLE_INLINE Vector fetch(const float* from, int lanes, float other = 0.0f) {
-  return lanes == LANES ? load(from) : load_first(from, lanes, other);
+  if (lanes == LANES) return load(from);
+#if defined(__AVX512F__)
+  return (Vector)_mm512_mask_loadu_ps((__m512)broadcast(other), static_cast<__mmask16>((1u << lanes) - 1), from);
+#else
+  return load_first(from, lanes, other);
+#endif
 }
 HEDDLE_INLINE void put(float* to, Vector v, int lanes) {
-  if (lanes == LANES) store(to, v);
-  else store_first(to, v, lanes);
+  if (lanes == LANES) return store(to, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << lanes) - 1), (__m512)v);
+#else
+  store_first(to, v, lanes);
+#endif
 }
 
 // Sum of term(i, lanes) over a row, in blocks so that the rounding error grows with the number of blocks and not of

@@ -1,5 +1,5 @@
 // The norm of all gradients with the factor that clips them, and the updates of AdamW and SGD over flat arenas.
-// Norm: 4 bytes and 2 flops an element. AdamW: reads four arenas and writes three, 28 bytes, 14 flops; SGD 12 to 20 bytes.
+// Norm: 4 bytes and 2 flops an element. AdamW: reads four arenas and writes three, 28 bytes, 14 flops; SGD 12 to 20.
 // The norm sums squares in float64 over blocks of 16,384 elements, added in their order. Updates are split into runs of
 // four blocks of the table (4,096 elements): no element depends on another, and each arena is touched once.
 #include <math.h>
@@ -12,8 +12,8 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-constexpr int64_t NORM_BLOCK = 16384;   // src/ops/optimizer.ts sizes the workspace by it
-constexpr int64_t TABLE_BLOCK = 1024;   // elements an entry {decay factor, learning-rate factor} stands for
+constexpr int64_t NORM_BLOCK = 16384;  // src/ops/optimizer.ts sizes the workspace by it
+constexpr int64_t TABLE_BLOCK = 1024;  // elements an entry {decay factor, learning-rate factor} stands for
 constexpr int64_t BLOCKS_PER_TASK = 4;
 
 typedef float HalfVector __attribute__((vector_size(LANES * 2)));
@@ -56,11 +56,11 @@ void for_blocks(const Call& call, const Operand& parameters, const Operand& tabl
   const int64_t count = parameters.shape[0], entries = table.shape[0];
   parallel_ranges(call.context, smaller(entries, divide_up(count, TABLE_BLOCK)), BLOCKS_PER_TASK,
                   [&](int64_t first, int64_t last, int32_t) {
-    for (int64_t block = first; block < last; block++) {
-      const float* entry = floats(table) + 2 * block;
-      update(block * TABLE_BLOCK, smaller(count, (block + 1) * TABLE_BLOCK), entry[0], entry[1]);
-    }
-  });
+                    for (int64_t block = first; block < last; block++) {
+                      const float* entry = floats(table) + 2 * block;
+                      update(block * TABLE_BLOCK, smaller(count, (block + 1) * TABLE_BLOCK), entry[0], entry[1]);
+                    }
+                  });
 }
 
 }  // namespace
@@ -105,7 +105,8 @@ void adamw(const Call& call) {
   const double beta1 = attributes.beta1, beta2 = attributes.beta2;
   const double step = rate / (1 - pow(beta1, t));
   const float root = static_cast<float>(1 / sqrt(1 - pow(beta2, t))), epsilon = attributes.epsilon;
-  const float b1 = attributes.beta1, b2 = attributes.beta2, c1 = static_cast<float>(1 - beta1), c2 = static_cast<float>(1 - beta2);
+  const float b1 = attributes.beta1, b2 = attributes.beta2, c1 = static_cast<float>(1 - beta1),
+              c2 = static_cast<float>(1 - beta2);
   const bool by_value = attributes.clip == CLIP_VALUE;
   const float limit = attributes.maximum;
   for_blocks(call, call.in[0], call.in[4], [&](int64_t start, int64_t end, float decay_factor, float rate_factor) {

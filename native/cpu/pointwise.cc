@@ -17,7 +17,8 @@ void map(const Call& call, const Function& function) {
   float* y = floats(call.out[0]);
   if (!y) return;
   parallel_ranges(call.context, size_of(call.in[0]), TASK_ELEMENTS, [&](int64_t first, int64_t last, int32_t) {
-    for_vectors(last - first, [&](int64_t i, int lanes) { put(y + first + i, function(fetch(x + first + i, lanes)), lanes); });
+    for_vectors(last - first,
+                [&](int64_t i, int lanes) { put(y + first + i, function(fetch(x + first + i, lanes)), lanes); });
   });
 }
 
@@ -68,7 +69,8 @@ HEDDLE_INLINE Vector gather(const float* from, int64_t stride, int lanes) {
 }
 
 template <typename Function>
-HEDDLE_INLINE void binary_row(const float* a, int64_t sa, const float* b, int64_t sb, float* y, int64_t count, const Function& f) {
+HEDDLE_INLINE void binary_row(const float* a, int64_t sa, const float* b, int64_t sb, float* y, int64_t count,
+                              const Function& f) {
   if (sa == 1 && sb == 1) {
     for_vectors(count, [&](int64_t i, int lanes) { put(y + i, f(fetch(a + i, lanes), fetch(b + i, lanes)), lanes); });
   } else if (sa == 1 && sb == 0) {
@@ -97,7 +99,8 @@ void binary(const Call& call, const Function& function) {
       const int64_t row = index / pieces, start = index % pieces * width;
       const float* a = floats(call.in[0]) + pair.offset(pair.a, row) + start * pair.a[inner];
       const float* b = floats(call.in[1]) + pair.offset(pair.b, row) + start * pair.b[inner];
-      binary_row(a, pair.a[inner], b, pair.b[inner], y + row * columns + start, smaller(width, columns - start), function);
+      binary_row(a, pair.a[inner], b, pair.b[inner], y + row * columns + start, smaller(width, columns - start),
+                 function);
     }
   });
 }
@@ -111,13 +114,20 @@ struct Kind {
 template <typename Run>
 void with_kind(ActivationKind kind, const Run& run) {
   switch (kind) {
-    case ACTIVATION_GELU: return run(Kind<ACTIVATION_GELU>());
-    case ACTIVATION_GELU_TANH: return run(Kind<ACTIVATION_GELU_TANH>());
-    case ACTIVATION_RELU: return run(Kind<ACTIVATION_RELU>());
-    case ACTIVATION_SIGMOID: return run(Kind<ACTIVATION_SIGMOID>());
-    case ACTIVATION_SILU: return run(Kind<ACTIVATION_SILU>());
-    case ACTIVATION_TANH: return run(Kind<ACTIVATION_TANH>());
-    default: return run(Kind<ACTIVATION_NONE>());
+    case ACTIVATION_GELU:
+      return run(Kind<ACTIVATION_GELU>());
+    case ACTIVATION_GELU_TANH:
+      return run(Kind<ACTIVATION_GELU_TANH>());
+    case ACTIVATION_RELU:
+      return run(Kind<ACTIVATION_RELU>());
+    case ACTIVATION_SIGMOID:
+      return run(Kind<ACTIVATION_SIGMOID>());
+    case ACTIVATION_SILU:
+      return run(Kind<ACTIVATION_SILU>());
+    case ACTIVATION_TANH:
+      return run(Kind<ACTIVATION_TANH>());
+    default:
+      return run(Kind<ACTIVATION_NONE>());
   }
 }
 
@@ -144,18 +154,22 @@ void scale(const Call& call) {
 
 void unary(const Call& call) {
   switch (attributes_of<UnaryAttributes>(call).kind) {
-    case UNARY_EXP: return map(call, [](Vector x) { return exp(x); });
-    case UNARY_LOG: return map(call, [](Vector x) { return log(x); });
-    case UNARY_SQRT: return map(call, [](Vector x) { return square_root(x); });
-    case UNARY_RECIPROCAL: return map(call, [](Vector x) { return 1.0f / x; });
-    case UNARY_SQUARE: return map(call, [](Vector x) { return x * x; });
+    case UNARY_EXP:
+      return map(call, [](Vector x) { return exp(x); });
+    case UNARY_LOG:
+      return map(call, [](Vector x) { return log(x); });
+    case UNARY_SQRT:
+      return map(call, [](Vector x) { return square_root(x); });
+    case UNARY_RECIPROCAL:
+      return map(call, [](Vector x) { return 1.0f / x; });
+    case UNARY_SQUARE:
+      return map(call, [](Vector x) { return x * x; });
   }
 }
 
 void activation(const Call& call) {
-  with_kind(attributes_of<ActivationAttributes>(call).kind, [&](auto kind) {
-    map(call, [](Vector x) { return activate(decltype(kind)::value, x); });
-  });
+  with_kind(attributes_of<ActivationAttributes>(call).kind,
+            [&](auto kind) { map(call, [](Vector x) { return activate(decltype(kind)::value, x); }); });
 }
 
 void activation_backward(const Call& call) {
@@ -227,8 +241,9 @@ void dropout(const Call& call) {
         philox_words(static_cast<uint32_t>(row) + offset, static_cast<uint32_t>(c >> 2), step, draw, key, words);
         const float* from = x + row * columns + c;
         float* to = y + row * columns + c;
-        const int64_t count = smaller(DRAWN, end - c);
-        for (int64_t i = 0; i < count; i++) to[i] = keep(words[i], probability) ? from[i] * factor : 0.0f;
+        for_vectors(smaller(DRAWN, end - c), [&](int64_t i, int lanes) {
+          put(to + i, keep(words + i, probability) ? fetch(from + i, lanes) * factor : broadcast(0.0f), lanes);
+        });
       }
     }
   });

@@ -1,7 +1,7 @@
 // Sums over one axis, and the softmax of rows with its gradient.
-// A sum reads each element once (4 bytes, 1 flop); softmax reads and writes a row that stays in cache (8 bytes, ~25 flops).
+// A sum reads each element once (4 bytes, 1 flop); softmax moves a row that stays in cache (8 bytes, ~25 flops).
 // The summed axis is cut into at most 64 blocks by shape alone, whose partial sums stand in the workspace and are added
-// in their order; so results do not depend on threads, and rounding errors grow with the blocks' length, not the axis's.
+// in their order; so results do not depend on threads, and rounding errors grow with the blocks and not the axis.
 #include "kernels.h"
 #include "math.h"
 #include "operand.h"
@@ -15,8 +15,8 @@ constexpr int64_t NARROW = LANES;   // fewer columns than this are summed across
 constexpr int MAX_PERIOD = 16;      // vectors after which the columns stand in the same lanes again
 constexpr int64_t ROWS_BETWEEN_FOLDS = 64;
 
-// y[c] = sum of x[r * columns + c] for r < rows. Every LANES rows the columns stand in the same lanes: with fewer columns
-// than lanes the rows are read as one run of vectors, and folded at the end of a block.
+// y[c] = sum of x[r * columns + c] for r < rows. Every LANES rows the columns stand in the same lanes: with fewer
+// columns than lanes the rows are read as one run of vectors, and folded at the end of a block.
 void sum_narrow(const float* x, int64_t rows, int64_t columns, float* y) {
   const int64_t repeat = larger(1, 8 / columns);  // at least 8 accumulators, or the additions would wait for each other
   const int64_t period = columns * repeat, step = LANES * repeat;
@@ -27,14 +27,29 @@ void sum_narrow(const float* x, int64_t rows, int64_t columns, float* y) {
     for (int64_t fold = 0; fold < ROWS_BETWEEN_FOLDS && row + step <= rows; fold++, row += step) {
       for (int64_t v = 0; v < period; v++) sum[v] += load(x + row * columns + v * LANES);
     }
+    int64_t column = 0;
     for (int64_t v = 0; v < period; v++) {
-      for (int lane = 0; lane < LANES; lane++) total[(v * LANES + lane) % columns] += sum[v][lane];
+      for (int lane = 0; lane < LANES; lane++) {
+        total[column] += sum[v][lane];
+        if (++column == columns) column = 0;
+      }
     }
   }
   for (; row < rows; row++) {
     for (int64_t c = 0; c < columns; c++) total[c] += x[row * columns + c];
   }
   for (int64_t c = 0; c < columns; c++) y[c] = static_cast<float>(total[c]);
+}
+
+// The same for one column.
+float sum_run(const float* x, int64_t count) {
+  constexpr int64_t PIECE = 4096;
+  double total = 0;
+  for (int64_t start = 0; start < count; start += PIECE) {
+    const auto term = [&](int64_t i, int lanes) { return fetch(x + start + i, lanes); };
+    total += blocked_sum(smaller(PIECE, count - start), term);
+  }
+  return static_cast<float>(total);
 }
 
 // The same for rows `stride` elements apart; strips of four vectors are held in registers over 64 rows.
@@ -71,7 +86,8 @@ void sum(const Call& call) {
   const int64_t width = columns < NARROW ? columns : smaller(columns, 1024), pieces = divide_up(columns, width);
   const int64_t wanted = larger(1, divide_up(rows * width, 2 * TASK_ELEMENTS));
   const int64_t enough = outer * pieces >= SUM_BLOCKS && rows * width <= 64 * TASK_ELEMENTS ? 1 : SUM_BLOCKS;
-  const int64_t height = larger(1, divide_up(rows, smaller(wanted, enough))), blocks = larger(1, divide_up(rows, height));
+  const int64_t height = larger(1, divide_up(rows, smaller(wanted, enough))),
+                blocks = larger(1, divide_up(rows, height));
   float* partial = blocks == 1 ? y : static_cast<float*>(call.context->workspace);
 
   const int64_t together = larger(1, TASK_ELEMENTS / larger(1, height * width));
@@ -81,8 +97,12 @@ void sum(const Call& call) {
       const int64_t start = block * height, count = smaller(height, rows - start), column = piece * width;
       const float* data = from + (a * rows + start) * columns + column;
       float* to = partial + (block * outer + a) * columns + column;
-      if (columns < NARROW) sum_narrow(data, count, columns, to);
-      else sum_wide(data, count, columns, smaller(width, columns - column), to);
+      if (columns == 1)
+        *to = sum_run(data, count);
+      else if (columns < NARROW)
+        sum_narrow(data, count, columns, to);
+      else
+        sum_wide(data, count, columns, smaller(width, columns - column), to);
     }
   });
   if (blocks == 1) return;
@@ -129,7 +149,8 @@ void softmax_backward(const Call& call) {
     for (int64_t row = first; row < last; row++) {
       const float *p = y + row * columns, *d = dy + row * columns;
       float* to = dx + row * columns;
-      const float inner = blocked_sum(columns, [&](int64_t i, int lanes) { return fetch(p + i, lanes) * fetch(d + i, lanes); });
+      const float inner =
+          blocked_sum(columns, [&](int64_t i, int lanes) { return fetch(p + i, lanes) * fetch(d + i, lanes); });
       for_vectors(columns, [&](int64_t i, int lanes) {
         put(to + i, fetch(p + i, lanes) * (fetch(d + i, lanes) - inner), lanes);
       });

@@ -1,8 +1,7 @@
 // A token for each row of logits: the most probable, or one drawn after temperature, top-k and top-p.
 // Reads the row three times from cache and writes two numbers: 4 bytes and ~40 flops an element.
-// Split by rows. Only top-k and top-p need an order, and only of its head: a heap of the candidates is built in linear time
-// and popped until enough are out; tokens that cannot matter to top-p never enter it. Which tokens are kept is a threshold
-// on (logit, lower id first), and the draw runs over the kept ones in the order of their ids: any method gives the same.
+// Split by rows. Only the head of an order is needed: a heap is built in linear time and popped until enough are out.
+// What is kept is a threshold on (logit, lower id first), and the draw runs in the order of ids: any method agrees.
 #include <math.h>
 
 #include "../numeric.h"
@@ -18,7 +17,9 @@ constexpr uint32_t SAMPLING_SITE = 0xFFFFFF00u;  // where dropout has its site: 
 constexpr float GREATEST = 3.40282347e38f;
 
 // NaN counts as impossible and inf as the greatest number, so that whatever comes, something comparable is left.
-HEDDLE_INLINE float comparable(float logit) { return logit != logit ? -__builtin_inff() : logit < GREATEST ? logit : GREATEST; }
+HEDDLE_INLINE float comparable(float logit) {
+  return logit != logit ? -__builtin_inff() : logit < GREATEST ? logit : GREATEST;
+}
 HEDDLE_INLINE Vector comparable(Vector logit) {
   const Vector bounded = minimum(logit, broadcast(GREATEST));
   return logit == logit ? bounded : broadcast(-__builtin_inff());

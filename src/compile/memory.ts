@@ -140,8 +140,13 @@ class Owners {
           continue;
         taken.add(root);
         const place = this.places.get(output);
-        if (place) this.places.set(root, place);
-        else this.owner.set(output, root);
+        if (place) {
+          // The root may have another shape: the place is contiguous, but its strides are those of the output.
+          const { strides } = contiguousLayout(root.shape);
+          this.places.set(root, { within: place.within, layout: { offset: place.layout.offset, strides } });
+        } else {
+          this.owner.set(output, root);
+        }
         break;
       }
     }

@@ -10,7 +10,7 @@ import { type Sampling, type SamplingOptions, samplingOf } from './sampling.js';
 
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens to generate. Default 200. */
-  maxTokens?: number;
+  maxNewTokens?: number;
   /** Ends generation after the current token. */
   signal?: AbortSignal;
   /** Told when the text outgrows the context and its beginning is forgotten. Default: a warning of the process. */
@@ -36,6 +36,11 @@ export class Generator {
     private readonly capacity: number,
   ) {}
 
+  /** Makes room for the parameters, so that they can be written. */
+  async load(): Promise<void> {
+    await this.program(1);
+  }
+
   /** The text after `prompt`, piece by piece. An empty prompt starts from token 0. */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
     const decoder = this.tokenizer.decoder();
@@ -49,17 +54,20 @@ export class Generator {
   }
 
   /** The tokens after `prompt`, one by one. */
-  async *generateTokens(prompt: readonly number[], options: GenerateOptions = {}): AsyncGenerator<GeneratedToken> {
-    const { maxTokens = 200, signal, onNotice = (message) => process.emitWarning(message) } = options;
-    if (!Number.isSafeInteger(maxTokens) || maxTokens < 0) {
-      throw new DataError(`maxTokens must be a whole number, but it is ${maxTokens}`);
+  async *generateTokens(
+    prompt: readonly number[],
+    options: GenerateOptions = {},
+  ): AsyncGenerator<GeneratedToken> {
+    const { maxNewTokens = 200, signal, onNotice = (message) => process.emitWarning(message) } = options;
+    if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 0) {
+      throw new DataError(`maxNewTokens must be a whole number, but it is ${maxNewTokens}`);
     }
     const sampling = samplingOf(options);
     const ids = prompt.length ? [...prompt] : [0];
     let cached = 0; // tokens of `ids`, from `begin` on, that are in the cache
     let begin = 0;
     let noticed = false;
-    for (let step = 0; step < maxTokens && !signal?.aborted; step++) {
+    for (let step = 0; step < maxNewTokens && !signal?.aborted; step++) {
       if (ids.length - begin > this.capacity) {
         if (!noticed) onNotice(this.slidingNotice(ids.length));
         noticed = true;

@@ -47,7 +47,13 @@ export function decodingProgram(
   const { rows, capacity } = cache;
   const row = (name: string, limit: number): Tensor =>
     graph.input({ name, shape: [rows], dtype: 'i32', minimum: 0, limit });
-  const inputIds = graph.input({ name: 'inputIds', shape: [rows, length], dtype: 'i32', minimum: 0, limit: vocabSize });
+  const inputIds = graph.input({
+    name: 'inputIds',
+    shape: [rows, length],
+    dtype: 'i32',
+    minimum: 0,
+    limit: vocabSize,
+  });
   const starts = row('starts', capacity);
   const lengths = row('lengths', length + 1);
   const totals = row('totals', capacity + 1);

@@ -35,7 +35,8 @@ export function samplingOf(options: SamplingOptions = {}): Sampling {
   if (!Number.isSafeInteger(topK) || topK < 0) {
     throw new ConfigError(`topK must be a whole number of tokens, or 0 for all, but it is ${topK}`);
   }
-  if (!(topP > 0 && topP <= 1)) throw new ConfigError(`topP must be above 0 and at most 1, but it is ${topP}`);
+  if (!(topP > 0 && topP <= 1))
+    throw new ConfigError(`topP must be above 0 and at most 1, but it is ${topP}`);
   if (!Number.isSafeInteger(seed) || seed < 0) {
     throw new ConfigError(`seed must be a whole number from 0 to 2^53 - 1, but it is ${seed}`);
   }

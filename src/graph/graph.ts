@@ -63,8 +63,9 @@ export class Graph {
   readonly outputs = new Map<string, Tensor>();
   readonly stores: Store[] = [];
   private readonly sources = new Map<string, Tensor>();
-  /** Place in the schedule of the nodes appended next; without it they follow each other. */
+  /** Place in the schedule of the nodes appended next; without it nodes and stores follow each other. */
   cursor: number | undefined;
+  private nextOrder = 0;
 
   append(
     op: Op,
@@ -75,7 +76,7 @@ export class Graph {
     const types =
       extra.slot || extra.input ? [extra.slot ?? extra.input!] : inferOutputs(op, inputs, attributes);
     const outputs: Tensor[] = [];
-    const order = extra.order ?? this.cursor ?? this.nodes.length;
+    const order = extra.order ?? this.cursor ?? this.nextOrder++;
     const node: Node = { op, inputs, attributes, outputs, order, slot: extra.slot, input: extra.input };
     types.forEach(({ shape, dtype }, index) => {
       outputs.push(new Tensor(this, node, index, shape, dtype));
@@ -111,7 +112,7 @@ export class Graph {
   }
 
   /** Keeps a value in a persistent arena. Reads of that place appended from now on see it, earlier ones do not. */
-  store(tensor: Tensor, slot: Slot, order = this.nodes.length): void {
+  store(tensor: Tensor, slot: Slot, order = this.nextOrder++): void {
     this.stores.push({ tensor, slot, order });
   }
 }

@@ -1,7 +1,8 @@
 import { ConfigError, divisorsNear } from '../errors.js';
 
 /** Names and presets follow a published family; its checkpoints carry the family's tensor names. */
-export type ModelType = 'gpt2' | 'llama';
+export const modelTypes = ['gpt2', 'llama'] as const;
+export type ModelType = (typeof modelTypes)[number];
 
 /** A decoder-only Transformer. Sizes count elements; names are Hugging Face's, in camelCase. */
 export interface DecoderConfig {
@@ -14,7 +15,7 @@ export interface DecoderConfig {
   numKeyValueHeads: number;
   /** Default hiddenSize / numAttentionHeads. */
   headDim: number;
-  /** Width of the feed-forward layer. Default: 4 hiddenSize; with swiglu 8/3 hiddenSize, rounded up to 32. */
+  /** Width of the feed-forward layer. Default: 4 hiddenSize; with swiglu 8/3 of it, rounded up to 64. */
   intermediateSize: number;
   /** The longest context, in tokens. */
   maxPositionEmbeddings: number;
@@ -34,54 +35,47 @@ export interface DecoderConfig {
   residPdrop: number;
 }
 
-type Preset = Omit<
+type Preset = Pick<
   DecoderConfig,
-  | 'modelType'
-  | 'vocabSize'
-  | 'hiddenSize'
-  | 'numHiddenLayers'
-  | 'numAttentionHeads'
-  | 'numKeyValueHeads'
-  | 'headDim'
-  | 'intermediateSize'
-  | 'maxPositionEmbeddings'
+  'positionEmbedding' | 'normalization' | 'layerNormEps' | 'hiddenAct' | 'bias' | 'tieWordEmbeddings'
 >;
 
-const shared = {
-  layerNormEps: 1e-5,
-  ropeTheta: 10000,
-  initializerRange: 0.02,
-  embdPdrop: 0,
-  attnPdrop: 0,
-  residPdrop: 0,
-};
-
-/** What a family sets where the user says nothing. */
+/** The choices that make up a family. */
 export const presets: Readonly<Record<ModelType, Preset>> = {
+  // Radford et al. 2019, as released: https://huggingface.co/openai-community/gpt2/blob/main/config.json
   gpt2: {
-    ...shared,
     positionEmbedding: 'learned',
     normalization: 'layerNorm',
+    layerNormEps: 1e-5,
     hiddenAct: 'gelu_new',
     bias: true,
     tieWordEmbeddings: true,
   },
+  // Touvron et al. 2023, section 2.2, and the released configuration.
   llama: {
-    ...shared,
     positionEmbedding: 'rotary',
     normalization: 'rmsNorm',
+    layerNormEps: 1e-6,
     hiddenAct: 'swiglu',
     bias: false,
     tieWordEmbeddings: false,
   },
 };
 
-/** What must be said; all else has a default. */
-export type DecoderOptions = Partial<DecoderConfig> &
-  Pick<
+/** What must be said; all else has a default. `dropout` stands for the three probabilities that are not given. */
+export type DecoderOptions = Partial<DecoderConfig> & { dropout?: number } & Pick<
     DecoderConfig,
-    'vocabSize' | 'hiddenSize' | 'numHiddenLayers' | 'numAttentionHeads' | 'maxPositionEmbeddings'
+    RequiredName
   >;
+
+const requiredNames = [
+  'vocabSize',
+  'hiddenSize',
+  'numHiddenLayers',
+  'numAttentionHeads',
+  'maxPositionEmbeddings',
+] as const;
+type RequiredName = (typeof requiredNames)[number];
 
 const counts = [
   'vocabSize',
@@ -102,18 +96,27 @@ export function decoderConfig(options: DecoderOptions): DecoderConfig {
       `modelType '${modelType}' is unknown; use one of ${Object.keys(presets).join(', ')}`,
     );
   }
-  const given = Object.fromEntries(
-    Object.entries(options).filter(([, value]) => value !== undefined && value !== null),
-  );
+  const { hiddenSize, numAttentionHeads, dropout = 0 } = options;
   const hiddenAct = options.hiddenAct ?? presets[modelType].hiddenAct;
-  const { hiddenSize, numAttentionHeads } = options;
-  const config = {
+  const complete: Omit<DecoderConfig, RequiredName> = {
     ...presets[modelType],
     modelType,
+    hiddenAct,
     numKeyValueHeads: numAttentionHeads,
     headDim: hiddenSize / numAttentionHeads,
-    intermediateSize: hiddenAct === 'swiglu' ? Math.ceil((8 * hiddenSize) / 3 / 32) * 32 : 4 * hiddenSize,
-    ...given,
+    // Two matrices of a gated layer do the work of one: 2/3 of 4 hiddenSize keeps the parameters equal (Shazeer 2020).
+    intermediateSize: hiddenAct === 'swiglu' ? Math.ceil((8 * hiddenSize) / 3 / 64) * 64 : 4 * hiddenSize,
+    ropeTheta: 10000,
+    initializerRange: 0.02,
+    embdPdrop: dropout,
+    attnPdrop: dropout,
+    residPdrop: dropout,
+  };
+  const names = [...Object.keys(complete), ...requiredNames] as (keyof DecoderConfig)[];
+  const given = names.filter((name) => (options[name] ?? undefined) !== undefined);
+  const config = {
+    ...complete,
+    ...Object.fromEntries(given.map((name) => [name, options[name]])),
   } as DecoderConfig;
   if (!Number.isInteger(config.headDim)) {
     const heads = divisorsNear(hiddenSize, numAttentionHeads).join(' or ');

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { modelTypes } from './config.js';
 import { choice, fraction, onOff, positiveInteger, positiveNumber } from './settingFields.js';
 
 const fromModelType = { defaultFrom: 'set by modelType' };
@@ -7,7 +8,7 @@ const fromDropout = { defaultFrom: 'dropout' };
 /** The settings of a decoder, under Hugging Face's names in camelCase. The vocabulary's size follows from the tokenizer. */
 export const modelEntries = {
   modelType: v.optional(
-    choice(['gpt2', 'llama'], 'Family whose architecture the settings below start from'),
+    choice(modelTypes, 'Family whose architecture the settings below start from'),
     'gpt2',
   ),
   hiddenSize: v.optional(positiveInteger('Width of the residual stream', { unit: 'features' }), 128),
@@ -59,50 +60,3 @@ export const modelSettingsSchema = v.strictObject(modelEntries);
 
 /** As given: what follows from other settings may be missing. */
 export type ModelSettings = v.InferOutput<typeof modelSettingsSchema>;
-
-/** The choices that make up a family. */
-const families = {
-  // Radford et al. 2019, as released: https://huggingface.co/openai-community/gpt2/blob/main/config.json
-  gpt2: {
-    positionEmbedding: 'learned',
-    normalization: 'layerNorm',
-    hiddenAct: 'gelu_new',
-    tieWordEmbeddings: true,
-    bias: true,
-    layerNormEps: 1e-5,
-  },
-  // Touvron et al. 2023, section 2.2, and the released configuration.
-  llama: {
-    positionEmbedding: 'rotary',
-    normalization: 'rmsNorm',
-    hiddenAct: 'swiglu',
-    tieWordEmbeddings: false,
-    bias: false,
-    layerNormEps: 1e-6,
-  },
-} as const satisfies Record<ModelSettings['modelType'], Partial<ModelSettings>>;
-
-/** Fills in what follows from other settings. Nothing is checked here: see `config.ts`. */
-export function completeModelSettings(given: ModelSettings): Required<ModelSettings> {
-  const settings = withDefaults(given, families[given.modelType]);
-  const { hiddenSize, numAttentionHeads, dropout } = settings;
-  const gated = settings.hiddenAct === 'swiglu';
-  return withDefaults(settings, {
-    numKeyValueHeads: numAttentionHeads,
-    headDim: hiddenSize / numAttentionHeads,
-    // Two matrices of a gated layer do the work of one: 2/3 of 4 x hiddenSize keeps the parameters equal (Shazeer 2020).
-    intermediateSize: gated ? Math.ceil((8 * hiddenSize) / 3 / 64) * 64 : 4 * hiddenSize,
-    embdPdrop: dropout,
-    residPdrop: dropout,
-    attnPdrop: dropout,
-  });
-}
-
-/** `given`, and `defaults` for what is undefined in it. */
-export function withDefaults<Given extends object, Defaults extends Partial<Given>>(
-  given: Given,
-  defaults: Defaults,
-): Given & { [Name in keyof Defaults & keyof Given]-?: NonNullable<Given[Name]> } {
-  const present = Object.entries(given).filter(([, value]) => value !== undefined);
-  return { ...defaults, ...Object.fromEntries(present) } as never;
-}

@@ -1,10 +1,11 @@
-import { openSafetensors, type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { type Checkpoint, type CheckpointFile, readCheckpointJson } from '../checkpoint/checkpoint.js';
+import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError } from '../errors.js';
 import type { Slot } from '../graph/graph.js';
 import { Decoder } from '../models/decoder.js';
 import { type CheckpointTensor, checkpointTensors, toConfigJson } from '../models/huggingFace.js';
 import type { ParameterTable } from '../models/parameterTable.js';
+import { readTensors } from '../models/weights.js';
 import type { Module } from '../nn/index.js';
 import type { Session } from '../runtime/session.js';
 import type { Tokenizer } from '../text/tokenizer.js';
@@ -40,37 +41,43 @@ export class RunState {
     private readonly table: ParameterTable,
     private readonly slots: TrainingSlots,
     private readonly tokenizer: Tokenizer,
+    private readonly settings: Readonly<Record<string, unknown>>,
   ) {
     this.tensors = checkpointTensors(model, table);
   }
 
   /** Config, tokenizer and weights: what generating needs. */
   weightFiles(): CheckpointFile[] {
-    const sources = this.tensors.map(({ name, shape, offset }): TensorSource => ({
-      name,
-      shape,
-      dtype: 'F32',
-      source: async (from, target) => {
-        await this.session.read('parameters', offset + from, target);
-      },
-    }));
+    const sources = this.tensors.map(
+      ({ name, shape, offset }): TensorSource => ({
+        name,
+        shape,
+        dtype: 'F32',
+        source: async (from, target) => {
+          await this.session.read('parameters', offset + from, target);
+        },
+      }),
+    );
     return [
       { name: 'config.json', json: this.model instanceof Decoder ? toConfigJson(this.model.config) : {} },
       { name: 'tokenizer.json', json: this.tokenizer.toJSON() },
+      { name: 'settings.json', json: this.settings },
       { name: weightsName, write: (path) => writeSafetensors(path, sources, { format: 'pt' }) },
     ];
   }
 
   /** All files a run goes on from. */
   files(position: RunPosition): CheckpointFile[] {
-    const sources = this.optimizerSlots().map(({ name, shape, dtype, offset }): TensorSource => ({
-      name,
-      shape,
-      dtype: dtype === 'i32' ? 'I32' : 'F32',
-      source: async (from, target) => {
-        await this.session.read('optimizerState', offset + from, target);
-      },
-    }));
+    const sources = this.optimizerSlots().map(
+      ({ name, shape, dtype, offset }): TensorSource => ({
+        name,
+        shape,
+        dtype: dtype === 'i32' ? 'I32' : 'F32',
+        source: async (from, target) => {
+          await this.session.read('optimizerState', offset + from, target);
+        },
+      }),
+    );
     return [
       ...this.weightFiles(),
       { name: optimizerName, write: (path) => writeSafetensors(path, sources) },
@@ -92,42 +99,23 @@ export class RunState {
   }
 
   async restoreWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<void> {
-    await this.restore(`${folder}/${weightsName}`, 'parameters', this.tensors);
+    await readTensors(`${folder}/${weightsName}`, this.tensors, (offset, values) =>
+      this.session.write('parameters', offset, values),
+    );
   }
 
   /** Puts weights and optimizer state back and returns where the run was. */
   async restoreAll(checkpoint: Checkpoint): Promise<RunPosition> {
     const position = (await readCheckpointJson(checkpoint, positionName)) as RunPosition;
     if (position?.version !== 1 || !Number.isSafeInteger(position.step)) {
-      throw new CheckpointError(`${checkpoint.folder}/${positionName} is no position of a run; start the run anew`);
+      throw new CheckpointError(
+        `${checkpoint.folder}/${positionName} is no position of a run; start the run anew`,
+      );
     }
     await this.restoreWeights(checkpoint);
-    const slots = this.optimizerSlots().map(({ name, shape, offset }) => ({ name, shape, offset }));
-    await this.restore(`${checkpoint.folder}/${optimizerName}`, 'optimizerState', slots);
+    await readTensors(`${checkpoint.folder}/${optimizerName}`, this.optimizerSlots(), (offset, values) =>
+      this.session.write('optimizerState', offset, values),
+    );
     return position;
-  }
-
-  private async restore(
-    path: string,
-    arena: 'parameters' | 'optimizerState',
-    wanted: readonly Pick<CheckpointTensor, 'name' | 'shape' | 'offset'>[],
-  ): Promise<void> {
-    const file = await openSafetensors(path);
-    try {
-      for (const { name, shape, offset } of wanted) {
-        const info = file.tensors.get(name);
-        if (!info) throw new CheckpointError(`${path} has no tensor ${name}; it belongs to another model`);
-        if (String(info.shape) !== String(shape)) {
-          throw new CheckpointError(
-            `${path}: ${name} has shape [${info.shape}] but the model's is [${shape}]; use the settings it was trained with`,
-            { name, shape: info.shape, expected: shape },
-          );
-        }
-        const values = info.dtype === 'I32' ? await file.read(name) : await file.readFloat32(name);
-        await this.session.write(arena, offset, values);
-      }
-    } finally {
-      await file.close();
-    }
   }
 }

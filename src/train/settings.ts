@@ -1,7 +1,7 @@
 // Every setting of a training run and its default, stated once: the type, the flags of `heddle train`, its help and the
 // checks of a configuration file are derived from the schema.
 import * as v from 'valibot';
-import { completeModelSettings, modelEntries, withDefaults } from '../models/configSchema.js';
+import { modelEntries } from '../models/configSchema.js';
 import {
   choice,
   fraction,
@@ -57,10 +57,7 @@ export const optimizationEntries = {
   ),
   warmupSteps: v.optional(nonNegativeInteger('Linear rise of the learning rate', { unit: 'updates' }), 100),
   decaySteps: v.optional(
-    positiveInteger('Length of the decay', {
-      unit: 'updates',
-      defaultFrom: 'from the warm-up to maxSteps; for warmup-stable-decay the last fifth of maxSteps',
-    }),
+    positiveInteger('Update at which the decay ends', { unit: 'updates', defaultFrom: 'maxSteps' }),
   ),
   weightDecay: v.optional(nonNegativeNumber('Decay of matrices, times the learning rate'), 0.1),
   beta1: v.optional(fraction("Decay of AdamW's mean of gradients"), 0.9),
@@ -88,6 +85,10 @@ export const optimizationEntries = {
 
 export const evaluationEntries = {
   evalEvery: v.optional(positiveInteger('Distance of evaluations', { unit: 'updates' }), 250),
+  evalBatches: v.optional(
+    nonNegativeInteger('Batches of an evaluation in mid-run, with 0 the whole part', { unit: 'batches' }),
+    0,
+  ),
   checkpointEvery: v.optional(positiveInteger('Distance of checkpoints', { unit: 'updates' }), 500),
   earlyStoppingPatience: v.optional(
     nonNegativeInteger('Evaluations without a gain after which the run stops, with 0 never', {
@@ -151,19 +152,3 @@ export const trainSettingsSchema = v.pipe(
 
 /** As given: what follows from other settings may be missing. */
 export type TrainSettings = v.InferOutput<typeof trainSettingsSchema>;
-
-/** Fills in what follows from other settings; `threads` stays undefined where the machine decides. Checks nothing. */
-export function completeTrainSettings(
-  given: TrainSettings,
-): Required<Omit<TrainSettings, 'threads'>> & Pick<TrainSettings, 'threads'> {
-  const settings = { ...given, ...completeModelSettings(given) };
-  const { learningRate, maxSteps, warmupSteps, schedule } = settings;
-  return withDefaults(settings, {
-    sequenceLength: settings.maxPositionEmbeddings,
-    minLearningRate: learningRate / 10,
-    decaySteps: Math.max(
-      1,
-      schedule === 'warmup-stable-decay' ? Math.round(maxSteps / 5) : maxSteps - warmupSteps,
-    ),
-  });
-}

@@ -63,7 +63,11 @@ export class Stepper {
     this.slots = this.builder.slots;
     const { seed } = options;
     const shape = { batchSize, sequenceLength };
-    this.loader = new TrainingLoader(data.source, data.parts.train, { ...shape, seed, gradientAccumulationSteps });
+    this.loader = new TrainingLoader(data.source, data.parts.train, {
+      ...shape,
+      seed,
+      gradientAccumulationSteps,
+    });
     this.batch = allocateBatch(shape);
     this.queues = gradientAccumulationSteps === 1;
     this.session = Session.open({ device: options.device, threads: options.threads });
@@ -77,7 +81,9 @@ export class Stepper {
 
   private async loadOnce(): Promise<void> {
     const { model, seed } = this.options;
-    const kinds: TrainingProgram[] = this.queues ? ['step', 'evaluate'] : ['first', 'accumulate', 'update', 'evaluate'];
+    const kinds: TrainingProgram[] = this.queues
+      ? ['step', 'evaluate']
+      : ['first', 'accumulate', 'update', 'evaluate'];
     const loaded = await LoadedProgram.load(
       this.session,
       kinds.map((kind) => this.builder.build(kind)),

@@ -1,4 +1,10 @@
-import { hasCheckpoints, latestCheckpoint, openCheckpoint, saveBest, saveCheckpoint } from '../checkpoint/checkpoint.js';
+import {
+  hasCheckpoints,
+  latestCheckpoint,
+  openCheckpoint,
+  saveBest,
+  saveCheckpoint,
+} from '../checkpoint/checkpoint.js';
 import { makeFolder } from '../checkpoint/durable.js';
 import { MetricsLog } from '../checkpoint/metricsLog.js';
 import type { PartName } from '../data/split.js';
@@ -8,7 +14,7 @@ import { type GenerateOptions, Generator } from '../generate/generate.js';
 import { EarlyStopping } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
 import { type RunPosition, RunState } from './runState.js';
-import { type StepResult, Stepper } from './stepper.js';
+import { Stepper, type StepResult } from './stepper.js';
 import { type FilledOptions, fillOptions, type TrainerOptions } from './trainerOptions.js';
 
 export type { TrainerOptions } from './trainerOptions.js';
@@ -37,10 +43,17 @@ export class Trainer {
     const { model, data, earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
     this.stepper = new Stepper(this.options);
     const { session, table, slots } = this.stepper;
-    this.state = new RunState(session, model, table, slots, data.tokenizer);
+    this.state = new RunState(session, model, table, slots, data.tokenizer, this.options.settings);
     this.earlyStopping = new EarlyStopping({ patience, minGain });
     const context = model.maxPositionEmbeddings ?? this.options.objective.sequenceLength;
     this.generator = new Generator(session, model, table, data.tokenizer, context);
+  }
+
+  /** Where the steps are computed, in words; with device 'auto' also why CUDA is not in use. */
+  get device(): string {
+    const { device, isa, workers, reason } = this.stepper.session.stats();
+    const why = this.options.device === 'cpu' ? '' : `; ${reason}`;
+    return device === 'cpu' ? `the CPU (${isa}, ${workers} threads${why})` : device;
   }
 
   /** Trains until maxSteps, an early stop or the signal, and reports as it goes. */
@@ -49,7 +62,10 @@ export class Trainer {
     await this.stepper.load();
     if (resume) yield* this.resumeRun();
     else if (out && (await hasCheckpoints(out))) {
-      throw new ConfigError(`${out} holds checkpoints of an earlier run; resume it, or choose another folder`, { out });
+      throw new ConfigError(
+        `${out} holds checkpoints of an earlier run; resume it, or choose another folder`,
+        { out },
+      );
     }
     if (out) {
       await makeFolder(out);
@@ -88,7 +104,9 @@ export class Trainer {
       const step = this.step + 1;
       // The next step is queued while this one runs, except where weights are about to be looked at.
       const next: Promise<StepResult> | undefined =
-        this.stepper.queues && !this.isPause(step) && !signal?.aborted ? this.stepper.submit(step) : undefined;
+        this.stepper.queues && !this.isPause(step) && !signal?.aborted
+          ? this.stepper.submit(step)
+          : undefined;
       next?.catch(() => {}); // reported when it is awaited
       const result = await current;
       const now = performance.now();
@@ -117,7 +135,11 @@ export class Trainer {
     return step === this.options.maxSteps || this.isEvaluation(step) || this.isCheckpoint(step);
   }
 
-  private recordStep(step: number, { loss, gradientNorm, skippedInRow }: StepResult, seconds: number): StepEvent {
+  private recordStep(
+    step: number,
+    { loss, gradientNorm, skippedInRow }: StepResult,
+    seconds: number,
+  ): StepEvent {
     this.step = step;
     this.evaluationDue = this.isEvaluation(step);
     if (Number.isFinite(loss)) this.recentLosses.push(loss);
@@ -160,7 +182,8 @@ export class Trainer {
     }
     this.evaluationDue = false;
     const best = this.earlyStopping.observe(step, score.loss);
-    if (best && this.options.earlyStoppingPatience > 0) this.bestWeights = await this.state.copyWeights(this.bestWeights);
+    if (best && this.options.earlyStoppingPatience > 0)
+      this.bestWeights = await this.state.copyWeights(this.bestWeights);
     if (best && out) await saveBest(out, step, this.state.weightFiles());
     const { loss: validLoss, perplexity, bitsPerCharacter } = score;
     const event = { event: 'evaluation', step, validLoss, perplexity, bitsPerCharacter, best } as const;
@@ -183,7 +206,8 @@ export class Trainer {
     const { valid } = data.parts;
     const reason = this.earlyStopping.shouldStop ? 'stopped early' : signal?.aborted ? 'aborted' : 'finished';
     let score: LanguageModelScore | undefined;
-    if (reason === 'finished' && valid.end - valid.start >= 2) score = yield* this.evaluateStep(0, signal, trained);
+    if (reason === 'finished' && valid.end - valid.start >= 2)
+      score = yield* this.evaluateStep(0, signal, trained);
     if (out && trained) yield* this.checkpoint();
     if (reason === 'stopped early') {
       // The checkpoint keeps the last weights, for whoever wants to go on; what the model ends with are the best.
@@ -242,11 +266,14 @@ export class Trainer {
       if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
       if (name !== 'isa') {
         const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
-        throw new CheckpointError(`${out} was trained with ${name} ${was}, not ${is}; resume it with the same settings`, {
-          name,
-          before,
-          now: now[name],
-        });
+        throw new CheckpointError(
+          `${out} was trained with ${name} ${was}, not ${is}; resume it with the same settings`,
+          {
+            name,
+            before,
+            now: now[name],
+          },
+        );
       }
       const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
       yield { event: 'notice', step: position.step, message };

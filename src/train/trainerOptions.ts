@@ -1,6 +1,6 @@
 import { ConfigError } from '../errors.js';
-import type { StepperOptions } from './stepper.js';
 import type { ClipSettings } from './optimizer.js';
+import type { StepperOptions } from './stepper.js';
 
 /** What is left out takes the value of `defaults`. */
 export interface TrainerOptions
@@ -30,6 +30,8 @@ interface Defaults {
   readonly checkpointEvery: number;
   /** Goes on from the newest whole checkpoint in `out`. */
   readonly resume: boolean;
+  /** Kept as settings.json beside the weights, for whoever opens them: where the data came from, how it was cut. */
+  readonly settings: Readonly<Record<string, unknown>>;
 }
 
 export const defaults: Defaults = {
@@ -43,6 +45,7 @@ export const defaults: Defaults = {
   maxSkippedSteps: 10,
   checkpointEvery: 0,
   resume: false,
+  settings: {},
 };
 
 export type FilledOptions = TrainerOptions & Defaults;
@@ -65,7 +68,9 @@ export function fillOptions(options: TrainerOptions): FilledOptions {
   for (const [name, minimum] of Object.entries(least)) {
     const value = filled[name as keyof typeof least];
     if (Number.isSafeInteger(value) && value >= minimum) continue;
-    throw new ConfigError(`${name} must be a whole number of at least ${minimum}, but it is ${value}`, { [name]: value });
+    throw new ConfigError(`${name} must be a whole number of at least ${minimum}, but it is ${value}`, {
+      [name]: value,
+    });
   }
   if (filled.resume && !filled.out) throw new ConfigError('resume needs the folder of the run in out');
   const { sequenceLength } = filled.objective;

@@ -1,12 +1,19 @@
 import test from 'ava';
 import * as v from 'valibot';
-import { completeTrainSettings, trainSettingsSchema } from '#src/train/settings.js';
+import {
+  clipFrom,
+  modelFrom,
+  optimizerFrom,
+  scheduleFrom,
+  sequenceLengthFrom,
+} from '#src/train/fromSettings.js';
+import { trainSettingsSchema } from '#src/train/settings.js';
 
-const complete = (given: Record<string, unknown>) =>
-  completeTrainSettings(v.parse(trainSettingsSchema, given));
+const settings = (given: Record<string, unknown>) => v.parse(trainSettingsSchema, given);
 
 test('what is not given follows from the family and from other settings', (t) => {
-  t.like(complete({ hiddenSize: 128 }), {
+  t.like(modelFrom(settings({ hiddenSize: 128 }), 65), {
+    vocabSize: 65,
     positionEmbedding: 'learned',
     normalization: 'layerNorm',
     hiddenAct: 'gelu_new',
@@ -15,53 +22,55 @@ test('what is not given follows from the family and from other settings', (t) =>
     intermediateSize: 512,
     numKeyValueHeads: 4,
     headDim: 32,
-    sequenceLength: 64,
-    minLearningRate: 1e-4,
-    decaySteps: 1900,
-    attnPdrop: 0,
   });
   t.like(
-    complete({
-      modelType: 'llama',
-      hiddenSize: 4096,
-      numAttentionHeads: 32,
-      numKeyValueHeads: 8,
-      dropout: 0.1,
-    }),
+    modelFrom(
+      settings({ modelType: 'llama', hiddenSize: 128, numKeyValueHeads: 2, dropout: 0.1, attnPdrop: 0 }),
+      65,
+    ),
     {
       positionEmbedding: 'rotary',
       normalization: 'rmsNorm',
       hiddenAct: 'swiglu',
       tieWordEmbeddings: false,
       bias: false,
-      intermediateSize: 10944, // 8/3 of 4096 is 10922.7
-      numKeyValueHeads: 8,
-      headDim: 128,
+      intermediateSize: 384,
+      numKeyValueHeads: 2,
+      embdPdrop: 0.1,
       residPdrop: 0.1,
+      attnPdrop: 0,
     },
   );
-  t.like(complete({ schedule: 'warmup-stable-decay', maxSteps: 1000 }), { decaySteps: 200 });
-  t.like(complete({ maxSteps: 50 }), { decaySteps: 1 });
+  t.is(sequenceLengthFrom(settings({ maxPositionEmbeddings: 128 })), 128);
+  t.is(sequenceLengthFrom(settings({ maxPositionEmbeddings: 128, sequenceLength: 32 })), 32);
 });
 
 test('what is given stays', (t) => {
   const given = {
-    modelType: 'llama',
-    bias: true,
-    dropout: 0.2,
-    attnPdrop: 0,
-    intermediateSize: 10,
-    sequenceLength: 32,
-    minLearningRate: 0,
+    modelType: 'gpt2',
+    positionEmbedding: 'rotary',
+    bias: false,
+    layerNormEps: 1e-3,
+    intermediateSize: 100,
   };
-  t.like(complete(given), { ...given, embdPdrop: 0.2 });
+  t.like(modelFrom(settings(given), 10), given);
 });
 
-test('every value is set but the number of threads', (t) => {
-  const missing = Object.entries(complete({})).filter(([, value]) => value === undefined);
-  t.deepEqual(missing, []);
-  t.deepEqual(
-    Object.keys(trainSettingsSchema.entries).filter((name) => !(name in complete({}))),
-    ['threads'],
+test('optimizer, clipping and schedule take their settings', (t) => {
+  t.like(optimizerFrom(settings({ beta2: 0.99 })), {
+    name: 'adamw',
+    beta1: 0.9,
+    beta2: 0.99,
+    weightDecay: 0.1,
+  });
+  t.like(optimizerFrom(settings({ optimizer: 'sgd', momentum: 0.5 })), { name: 'sgd', momentum: 0.5 });
+  t.deepEqual(clipFrom(settings({ clip: 'value', clipValue: 3 })), { mode: 'value', maximum: 3 });
+  t.deepEqual(clipFrom(settings({ clip: 'rescale', maxGradNorm: 2 })), { mode: 'rescale', maximum: 2 });
+  const rate = scheduleFrom(
+    settings({ learningRate: 1, minLearningRate: 0.5, warmupSteps: 9, schedule: 'linear' }),
   );
+  t.is(rate(0, 109), 0.1);
+  t.is(rate(9, 109), 1);
+  t.is(rate(59, 109), 0.75);
+  t.is(rate(109, 109), 0.5);
 });
