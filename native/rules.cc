@@ -25,15 +25,15 @@ bool is_regular(const Operand& view, Regularity regularity) {
   return true;
 }
 
-// Where a view's elements lie in a period: true if all lie within [low, high) of each period, without wrapping.
-bool lies_within(const Buffer& buffer, uint64_t period, uint64_t& low, uint64_t& high) {
+// Where a view's elements lie in periods counted from `origin`: true if all lie within [low, high) of each, without wrapping.
+bool lies_within(const Buffer& buffer, uint64_t origin, uint64_t period, uint64_t& low, uint64_t& high) {
   const int64_t element = ELEMENT_BYTES[buffer.view.dtype];
   uint64_t span = static_cast<uint64_t>(element);
   for (int axis = 0; axis < buffer.view.rank; axis++) {
     const uint64_t stride = static_cast<uint64_t>(buffer.view.stride[axis] * element);
     if (buffer.view.shape[axis] > 1 && stride % period != 0) span += (buffer.view.shape[axis] - 1) * stride;
   }
-  low = buffer.offset % period;
+  low = (buffer.offset - origin) % period;
   high = low + span;
   return high <= period;
 }
@@ -45,13 +45,14 @@ bool are_disjoint(const Buffer& a, const Buffer& b) {
   const uint64_t a_end = a.offset + static_cast<uint64_t>(span_bytes(a.view));
   const uint64_t b_end = b.offset + static_cast<uint64_t>(span_bytes(b.view));
   if (a_end <= b.offset || b_end <= a.offset) return true;
+  const uint64_t origin = std::min(a.offset, b.offset);
   for (const Buffer* buffer : {&a, &b}) {
     for (int axis = 0; axis < buffer->view.rank; axis++) {
       const uint64_t period =
           static_cast<uint64_t>(buffer->view.stride[axis] * ELEMENT_BYTES[buffer->view.dtype]);
       uint64_t a_low, a_high, b_low, b_high;
       if (buffer->view.shape[axis] == 1 || period == 0) continue;
-      if (!lies_within(a, period, a_low, a_high) || !lies_within(b, period, b_low, b_high)) continue;
+      if (!lies_within(a, origin, period, a_low, a_high) || !lies_within(b, origin, period, b_low, b_high)) continue;
       if (a_high <= b_low || b_high <= a_low) return true;
     }
   }

@@ -35,7 +35,7 @@ export function executed(
   const program = compile(graph, options);
   const machine = new Machine(program.bytes);
   for (const field of program.inputs) machine.setInput(field, inputs[field.name]);
-  for (const { slot, values } of state) machine.arenas[slot.arena].set(Array.from(values), slot.offset / 4);
+  for (const { slot, values } of state) machine.arenas[slot.arena].set(values, slot.offset / 4);
   machine.run(scalars);
   const results = new Map(program.outputs.map((field) => [field.name, machine.output(field)] as const));
   for (const { slot } of state) {

@@ -60,7 +60,7 @@ export class Arenas {
   write(slot: Slot, values: ArrayLike<number>): void {
     if (values.length !== sizeOf(slot.shape)) throw new Error(`${slot.name}: ${values.length} values`);
     const { content, start } = this.reach(slot);
-    content.set(Array.from(values), start);
+    content.set(values, start);
   }
 }
 

@@ -99,7 +99,7 @@ export class Machine {
   }
 
   setInput({ offset }: { offset: number }, values: ArrayLike<number>): void {
-    this.arenas.io.set(Array.from(values), offset / 4);
+    this.arenas.io.set(values, offset / 4);
   }
 
   output({ offset, shape, dtype }: { offset: number; shape: Shape; dtype: DType }): NumberArray {
