@@ -173,8 +173,8 @@ test('every tool that is missing is named with the way to get it', (t) => {
 
 test('a variant whose flags the compiler refuses is left out', (t) => {
   const compiler = join(folder(), 'compiler');
-  program(compiler, 'case "$*" in *avx512bf16*) echo "unknown option" >&2; exit 1 ;; esac');
-  t.deepEqual(variants({ CXX: compiler }, 'x64'), ['baseline', 'avx2', 'avx512']);
+  program(compiler, 'case "$*" in *avx512f*) echo "unknown option" >&2; exit 1 ;; esac');
+  t.deepEqual(variants({ CXX: compiler }, 'x64'), ['baseline', 'avx2']);
   t.deepEqual(variants({ CXX: compiler }, 'arm64'), ['baseline', 'neon']);
   t.deepEqual(variants({ CXX: compiler }, 'riscv64'), ['baseline']);
 });
