@@ -110,6 +110,25 @@ test('a session that is dropped is collected with its memory', async (t) => {
   t.deepEqual([code, output], [0, 'true\n']);
 });
 
+test('resident memory is flat over 20,000 runs', async (t) => {
+  const script = `${imports}
+    const session = Session.open({ threads: 1 });
+    const [program] = await session.load([encodeProgram(addAndScale())]);
+    const [inputs, outputs, scalars] = [inputsOf(new Float32Array(64)), new Uint8Array(256), new Float64Array(8)];
+    const steps = async (count) => {
+      for (let step = 0; step < count; step++) await session.run(program, inputs, scalars, outputs);
+      return process.memoryUsage().rss;
+    };
+    await steps(20000);
+    const before = await steps(1);
+    console.log((await steps(20000)) - before);
+  `;
+  const { code, output } = await runScript(script);
+  t.is(code, 0);
+  t.log(`${Number(output) / 1024} KiB more`);
+  t.true(Number(output) < 4 << 20);
+});
+
 test('a worker of this process uses its own session', async (t) => {
   const source = `(async () => {${imports}
     const session = Session.open({ threads: 1 });
