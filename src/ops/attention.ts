@@ -52,8 +52,6 @@ const attentionBackwardOp = defineOp('attention_backward', {
   outputs: { dq: 'B T H D rows', dk: 'P S G D rows', dv: 'P S G D rows' },
   attributes,
   cost: ({ inputs: [q, k], attributes: { causal } }) => ({ flops: 10 * multiplyAdds(q!, k!, causal) }),
-  // The row sums of dy * y.
-  workspace: ({ inputs: [q] }) => 4 * q!.shape[0] * q!.shape[1] * q!.shape[2],
 });
 
 export interface AttentionOptions {
@@ -85,7 +83,9 @@ export function attention(q: Operand, k: Operand, v: Operand, options: Attention
   const [query, key] = [toTensor(q), toTensor(k)];
   const [heads, groups] = [query.shape[2], key.shape[2]];
   if (heads % groups !== 0) {
-    throw new ShapeError(`attention: ${heads} query heads are not a multiple of ${groups} key and value heads`);
+    throw new ShapeError(
+      `attention: ${heads} query heads are not a multiple of ${groups} key and value heads`,
+    );
   }
   if (!options.slots && query.shape[0] !== key.shape[0]) {
     throw new ShapeError(`attention: ${query.shape[0]} rows of queries but ${key.shape[0]} rows of keys`);

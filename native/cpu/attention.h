@@ -1,0 +1,220 @@
+// What the two directions of attention share: views of heads, the range of keys a query sees, the dropout of weights.
+//
+// Scores are kept transposed, keys by queries: a vector holds one key's scores for LANES queries. So a softmax needs no
+// horizontal fold, keys and values are read as they lie, and the four words of a Philox vector fall on four keys.
+#pragma once
+#include "../kernel.h"
+#include "../numeric.h"
+#include "../ops.h"
+#include "math.h"
+#include "tile.h"
+
+namespace heddle { namespace cpu { namespace HEDDLE_ISA {
+
+constexpr int QUERIES = 64;  // of a block
+constexpr int VECTORS = QUERIES / LANES;
+constexpr int COARSE = 64;   // keys of a tile that no mask cuts through
+constexpr int FINE = 16;     // keys of any other, so that little of a causal triangle's other half is computed
+
+HEDDLE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+HEDDLE_INLINE int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
+HEDDLE_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return least(greatest(x, low), high); }
+HEDDLE_INLINE int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Scores are in units of ln 2, so that a softmax takes powers of two.
+constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
+
+// 2^x for x <= 0 within 2 ulp; 0 below 2^-126 and at -inf, NaN at NaN. The polynomial is a minimax fit of 2 * 2^x on
+// [-1/2, 1/2] by relative error (Lawson's reweighted least squares), since 2^(n - 1) can be made of n = -126 as 0.
+HEDDLE_INLINE Vector power_of_two(Vector x) {
+  const Vector clamped = maximum(broadcast(-126.0f), x);
+  const Vector magic = broadcast(0x1.8p23f + 126.0f);  // adding it leaves n + 126 in the low bits
+  const Vector shifted = clamped + magic;
+  const Vector r = clamped - (shifted - magic);
+  Vector p = broadcast(2.6552943038471682e-3f);
+  p = p * r + 1.9351082661374735e-2f;
+  p = p * r + 1.110142654992482e-1f;
+  p = p * r + 4.804423944786762e-1f;
+  p = p * r + 1.386293934127726f;
+  p = p * r + 2.0000001433093133f;
+  return p * as_float(as_bits(shifted) << 23);
+}
+
+// A [B, T, H, D] operand.
+struct Heads {
+  float* data;
+  int64_t batch, position, head;
+  explicit Heads(const Operand& x)
+      : data(static_cast<float*>(x.data)), batch(x.stride[0]), position(x.stride[1]), head(x.stride[2]) {}
+  float* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
+};
+
+// Rows of a head lie far apart, often a page each, where no hardware prefetcher follows. These come to the second cache.
+HEDDLE_INLINE void prefetch_rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
+  if (!x.data) return;
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(x.at(b, i, head) + d, 0, 2);
+}
+
+template <typename T>
+static const T* data_of(const Operand& x) { return static_cast<const T*>(x.data); }
+
+HEDDLE_INLINE IntVector integers(int64_t x) { return static_cast<int32_t>(x) - IntVector{}; }
+HEDDLE_INLINE IntVector lane_numbers() {
+  IntVector result;
+  for (int i = 0; i < LANES; i++) result[i] = i;
+  return result;
+}
+
+// The masks of src/ops/attention.ts.
+struct Masks {
+  const int32_t *query_lengths, *key_lengths, *document_starts;
+  const float* slopes;
+  int64_t T, S, window;
+  bool causal;
+
+  template <typename Attributes>
+  Masks(const Call& call, const Operand* optional, const Attributes& attributes)
+      : query_lengths(data_of<int32_t>(optional[0])), key_lengths(data_of<int32_t>(optional[1])),
+        document_starts(data_of<int32_t>(optional[2])), slopes(data_of<float>(optional[3])),
+        T(call.in[0].shape[1]), S(call.in[1].shape[1]), window(least(attributes.window, 1 << 30)),
+        causal(attributes.causal != 0) {}
+
+  int64_t queries(int64_t b) const { return query_lengths ? clamp(query_lengths[b], 0, T) : T; }
+  float slope(int64_t h) const { return slopes ? slopes[h] * LOG2_E : 0.0f; }
+  int64_t keys(int64_t b) const { return key_lengths ? clamp(key_lengths[b], 0, S) : S; }
+};
+
+// The key ranges of a block of queries: of each of them, of vectors of them, and of all.
+struct Ranges {
+  struct Tile {
+    int64_t first, count;  // keys first <= j < first + count; first is a multiple of FINE
+    int begin, end;        // vectors of queries that may see any of them
+    bool masked;           // not every query sees every key
+  };
+  IntVector low[VECTORS], high[VECTORS], position[VECTORS];
+  int32_t vector_low[VECTORS], vector_high[VECTORS];
+  int64_t first, last;        // outside of these keys no query sees any
+  int64_t all_low, all_high;  // within these every query sees all
+  int vectors;
+
+  // Of queries first_query <= i < first_query + count. Lanes beyond repeat the last one: nobody looks at what they give.
+  Ranges(const Masks& masks, int64_t b, int64_t first_query, int64_t count) {
+    const int64_t keys = masks.keys(b), offset = keys - masks.queries(b);
+    const IntVector all = integers(keys), window = integers(masks.window), last_query = integers(first_query + count - 1);
+    vectors = static_cast<int>(quotient_up(count, LANES));
+    first = all_high = INT32_MAX;
+    last = all_low = 0;
+    for (int v = 0; v < vectors; v++) {
+      IntVector query = integers(first_query + v * LANES) + lane_numbers();
+      query = query < last_query ? query : last_query;
+      const IntVector p = query + integers(offset);
+      IntVector from = IntVector{}, to = all;
+      if (masks.window > 0) from = p - window >= 0 ? p - window + 1 : from;
+      if (masks.causal) to = p + 1 < all ? p + 1 : all;
+      if (masks.document_starts)
+        for (int i = 0; i < LANES; i++) {
+          const int32_t start = masks.document_starts[b * masks.T + query[i]];
+          if (start > from[i]) from[i] = start;
+        }
+      low[v] = from, high[v] = to, position[v] = p;
+      int32_t lowest = INT32_MAX, highest = 0;
+      for (int i = 0; i < LANES; i++) {
+        lowest = from[i] < lowest ? from[i] : lowest;
+        highest = to[i] > highest ? to[i] : highest;
+        all_low = greatest(all_low, from[i]);
+        all_high = least(all_high, to[i]);
+      }
+      vector_low[v] = lowest, vector_high[v] = highest;
+      first = least(first, lowest);
+      last = greatest(last, highest);
+    }
+    first = first / FINE * FINE;
+  }
+
+  // The tile that begins with key j, a multiple of FINE, and ends by `limit`, another or the last key's.
+  Tile tile(int64_t j, int64_t limit) const {
+    const int64_t whole = all_high >= limit ? limit : all_high / FINE * FINE;
+    if (j >= all_low && j < whole) return {j, least(COARSE, whole - j), 0, vectors, false};
+    const int64_t end = least(j + FINE, limit);
+    int begin_vector = 0, end_vector = vectors;
+    while (begin_vector < end_vector && !(vector_low[begin_vector] < end && vector_high[begin_vector] > j)) begin_vector++;
+    while (end_vector > begin_vector && !(vector_low[end_vector - 1] < end && vector_high[end_vector - 1] > j)) end_vector--;
+    return {j, end - j, begin_vector, end_vector, true};
+  }
+  IntVector sees(int v, int64_t j) const {
+    return (low[v] <= static_cast<int32_t>(j)) & (high[v] > static_cast<int32_t>(j));
+  }
+
+  // Scores of one key for the queries of vector v, made ready for the softmax: ALiBi's slope, and -inf where masked.
+  Vector masked(Vector scores, int v, int64_t j, float slope) const {
+    if (slope != 0.0f) {
+      const Vector distance = __builtin_convertvector(position[v] - static_cast<int32_t>(j), Vector);
+      scores -= slope * magnitude(distance);
+    }
+    return sees(v, j) ? scores : broadcast(-__builtin_inff());
+  }
+};
+
+// The two halves of the products of 32-bit lanes.
+HEDDLE_INLINE void multiply_wide(UintVector a, uint32_t factor, UintVector* high, UintVector* low) {
+  typedef uint64_t Wide __attribute__((vector_size(LANES * 4)));
+  const Wide even = reinterpret_cast<Wide>(a), odd = even >> 32;
+#if defined(__AVX512F__)
+  const __m512i m = _mm512_set1_epi32(static_cast<int>(factor));
+  const Wide p = reinterpret_cast<Wide>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(even), m));
+  const Wide r = reinterpret_cast<Wide>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(odd), m));
+#elif defined(__AVX2__)
+  const __m256i m = _mm256_set1_epi32(static_cast<int>(factor));
+  const Wide p = reinterpret_cast<Wide>(_mm256_mul_epu32(reinterpret_cast<__m256i>(even), m));
+  const Wide r = reinterpret_cast<Wide>(_mm256_mul_epu32(reinterpret_cast<__m256i>(odd), m));
+#else
+  const Wide p = (even & 0xFFFFFFFFull) * factor, r = odd * factor;
+#endif
+  *low = reinterpret_cast<UintVector>((p & 0xFFFFFFFFull) | r << 32);
+  *high = reinterpret_cast<UintVector>(p >> 32 | (r & 0xFFFFFFFF00000000ull));
+}
+
+// Dropout of weights: the four words of counter (query, key / 4, step, site) are for four keys (native/numeric.h).
+struct WeightDropout {
+  float probability, factor;
+  uint32_t first_query, step, site, key[2];
+
+  WeightDropout(const Context& context, float dropout, int32_t number, int64_t queries)
+      : probability(dropout), factor(dropout < 1.0f ? 1.0f / (1.0f - dropout) : 0.0f), first_query(0), step(0), site(0) {
+    if (!(dropout > 0.0f)) return;
+    first_query = to_counter(context.scalars[SCALAR_ROW_OFFSET]) * static_cast<uint32_t>(queries);
+    step = to_counter(context.scalars[SCALAR_STEP]);
+    site = static_cast<uint32_t>(number) << 8 | to_counter(context.scalars[SCALAR_MICRO_STEP]);
+    philox_key(context.scalars[SCALAR_SEED], key);
+  }
+  bool active() const { return probability > 0.0f; }
+
+  bool keeps(int64_t query, int64_t j) const {
+    const uint32_t counter[4] = {first_query + static_cast<uint32_t>(query), static_cast<uint32_t>(j >> 2), step, site};
+    uint32_t words[4];
+    philox(counter, key, words);
+    return keep(words[j & 3], probability);
+  }
+
+  // Of LANES queries from `query` (numbered through all rows and heads) and keys 4 * quad to 4 * quad + 3.
+  void keep4(int64_t query, int64_t quad, IntVector (&keeps)[4]) const {
+    UintVector c0 = reinterpret_cast<UintVector>(lane_numbers()) + (first_query + static_cast<uint32_t>(query));
+    UintVector c1 = static_cast<uint32_t>(quad) - UintVector{}, c2 = step - UintVector{}, c3 = site - UintVector{};
+    uint32_t k0 = key[0], k1 = key[1];
+    for (int round = 0; round < PHILOX_ROUNDS; round++, k0 += PHILOX_WEYL[0], k1 += PHILOX_WEYL[1]) {
+      UintVector high0, low0, high1, low1;
+      multiply_wide(c0, PHILOX_MULTIPLIER[0], &high0, &low0);
+      multiply_wide(c2, PHILOX_MULTIPLIER[1], &high1, &low1);
+      c0 = high1 ^ c1 ^ k0;
+      c2 = high0 ^ c3 ^ k1;
+      c1 = low1;
+      c3 = low0;
+    }
+    const UintVector words[4] = {c0, c1, c2, c3};
+    for (int w = 0; w < 4; w++)
+      keeps[w] = __builtin_convertvector(reinterpret_cast<IntVector>(words[w] >> 8), Vector) * 0x1p-24f >= probability;
+  }
+};
+
+}}}  // namespace heddle::cpu::HEDDLE_ISA
