@@ -11,15 +11,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 // A published package holds dist/ and no src/.
 function buildTypeScript() {
   if (!existsSync(join(root, 'src'))) return;
+  const resolve = (name) => createRequire(import.meta.url).resolve(`${name}/package.json`);
   let compiler;
   try {
-    const manifest = createRequire(import.meta.url).resolve('typescript/package.json');
-    compiler = join(dirname(manifest), 'bin', 'tsc');
+    resolve('@types/node'); // typescript alone may be there as another package's peer
+    compiler = join(dirname(resolve('typescript')), 'bin', 'tsc');
   } catch {
     if (existsSync(join(root, 'dist', 'index.js'))) return;
-    throw new Error(
-      'dist/ is not there and typescript is not installed to build it; run npm install without --omit=dev',
-    );
+    throw new Error('dist/ is not there, nor what builds it: run npm install without --omit=dev');
   }
   const { status } = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.json'], {
     cwd: root,

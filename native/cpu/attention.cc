@@ -65,7 +65,8 @@ struct Block {
         weights(output + f.D * QUERIES), copy(weights + CHUNK * QUERIES) {}
 
   void run() {
-    transpose_into(query, QUERIES, f.q.at(b, first, h), f.q.position, count, f.D, f.scale);
+    if (!f.slots) prefetch_rows(f.k, b, ranges.first, least(ranges.first + FINE, ranges.last), g, f.D);
+    transpose_into(query, QUERIES, f.q.at(b, first, h), f.q.position, count, f.D, f.scale * LOG2_E);
     memset(output, 0, sizeof(float) * f.D * QUERIES);
     for (int v = 0; v < ranges.vectors; v++) maximum_score[v] = broadcast(LOWEST), sum[v] = Vector{};
     for (int64_t j = ranges.first; j < ranges.last; j += CHUNK) {
@@ -78,12 +79,16 @@ struct Block {
 
   // weights = scaled and masked scores; raises the maxima and lowers what is summed so far to fit.
   void score(int64_t begin, int64_t end) {
-    const float slope = f.masks.slopes ? f.masks.slopes[h] : 0.0f;
+    const float slope = f.masks.slope(h);
     Vector highest[VECTORS];
     for (int v = 0; v < ranges.vectors; v++) highest[v] = maximum_score[v];
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
       float* scores = weights + (j - begin) * QUERIES;
+      if (!f.slots) {
+        prefetch_rows(f.v, b, j, j + tile.count, g, f.D);
+        prefetch_rows(f.k, b, j + tile.count, least(j + tile.count + COARSE, ranges.last), g, f.D);
+      }
       const Strided keys = f.rows_of(f.k, b, j, tile.count, g, false, copy);
       multiply(tile.count, tile.end - tile.begin, f.D, keys, query + tile.begin * LANES, QUERIES,
                scores + tile.begin * LANES, QUERIES, false);
@@ -101,7 +106,7 @@ struct Block {
       j += tile.count;
     }
     for (int v = 0; v < ranges.vectors; v++) {
-      const Vector factor = exp(maximum_score[v] - highest[v]);
+      const Vector factor = power_of_two(maximum_score[v] - highest[v]);
       maximum_score[v] = highest[v];
       sum[v] *= factor;
       if (begin > ranges.first)
@@ -112,7 +117,7 @@ struct Block {
     }
   }
 
-  // sum += weights, output += v^T weights, with weights = exp(scores - maximum).
+  // sum += weights, output += v^T weights, with weights = 2^(scores - maximum).
   void weigh(int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
@@ -121,7 +126,7 @@ struct Block {
         Vector total = sum[v];
         for (int64_t i = 0; i < tile.count; i++) {
           float* at = scores + i * QUERIES + v * LANES;
-          const Vector weight = exp(load(at) - maximum_score[v]);
+          const Vector weight = power_of_two(load(at) - maximum_score[v]);
           total += weight;
           store(at, weight);
         }
@@ -152,15 +157,23 @@ struct Block {
       const Vector factor = empty ? Vector{} : f.dropout.factor / sum[v];
       const int64_t rows = least(LANES, count - v * LANES);
       for (int64_t d = 0; d < f.D; d += LANES) {
+        float* to = f.y.at(b, first + v * LANES, h) + d;
+        const float* from = output + d * QUERIES + v * LANES;
         Vector block[LANES];
-        for (int i = 0; i < LANES; i++)
-          block[i] = d + i < f.D ? factor * load(output + (d + i) * QUERIES + v * LANES) : Vector{};
-        transpose(block);
-        for (int i = 0; i < LANES && i < rows; i++)
-          store_some(f.y.at(b, first + v * LANES + i, h) + d, block[i], f.D - d);
+        if (rows == LANES && d + LANES <= f.D) {
+#pragma GCC unroll 16
+          for (int i = 0; i < LANES; i++) block[i] = factor * load(from + i * QUERIES);
+          transpose(block);
+#pragma GCC unroll 16
+          for (int i = 0; i < LANES; i++) store(to + i * f.y.position, block[i]);
+        } else {
+          for (int i = 0; i < LANES; i++) block[i] = d + i < f.D ? factor * load(from + i * QUERIES) : Vector{};
+          transpose(block);
+          for (int i = 0; i < LANES && i < rows; i++) store_some(to + i * f.y.position, block[i], f.D - d);
+        }
       }
       if (f.log_sum_exp) {
-        const Vector result = empty ? broadcast(-__builtin_inff()) : maximum_score[v] + log(sum[v]);
+        const Vector result = empty ? broadcast(-__builtin_inff()) : LN_2 * maximum_score[v] + log(sum[v]);
         store_some(f.log_sum_exp + (b * f.H + h) * f.T + first + v * LANES, result, rows);
       }
     }
@@ -185,7 +198,7 @@ struct Position {
     const int64_t low = ranges.low[0][0], high = ranges.high[0][0];
     for (int64_t h = 0; h < heads; h++) {
       for (int64_t d = 0; d < width; d += LANES) {
-        store(query + h * width + d, f.scale * load_some(f.q.at(b, t, first_head + h) + d, f.D - d));
+        store(query + h * width + d, f.scale * LOG2_E * load_some(f.q.at(b, t, first_head + h) + d, f.D - d));
         store(output + h * width + d, Vector{});
       }
       maximum_score[h] = LOWEST, sum[h] = 0.0f;
@@ -206,7 +219,7 @@ struct Position {
         store_some(f.y.at(b, t, first_head + h) + d, factor * load(output + h * width + d), f.D - d);
       if (f.log_sum_exp)
         f.log_sum_exp[(b * f.H + first_head + h) * f.T + t] =
-            sum[h] == 0.0f ? -__builtin_inff() : maximum_score[h] + log(broadcast(sum[h]))[0];
+            sum[h] == 0.0f ? -__builtin_inff() : LN_2 * maximum_score[h] + log(broadcast(sum[h]))[0];
     }
   }
 
@@ -215,14 +228,14 @@ struct Position {
       const int64_t count = least(LANES, end - j);
       const Strided keys = f.rows_of(f.k, b, j, count, g, false, copy);
       for (int64_t h = 0; h < heads; h++) {
-        const float* q = query + h * width;
+        const float *q = query + h * width, slope = f.masks.slope(first_head + h);
         Vector dots[LANES];
         for (int i = 0; i < LANES; i++)
           dots[i] = i < count ? products_of(q, keys.data + i * keys.row, f.D) : Vector{};
         Vector scores = sums_of(dots);
-        if (f.masks.slopes) {
+        if (slope != 0.0f) {
           const IntVector distance = integers(ranges.position[0][0] - j) - lane_numbers();
-          scores -= f.masks.slopes[first_head + h] * magnitude(__builtin_convertvector(distance, Vector));
+          scores -= slope * magnitude(__builtin_convertvector(distance, Vector));
         }
         const IntVector there = lane_numbers() < static_cast<int32_t>(count);
         store(weights + h * CHUNK + j - begin, there ? scores : broadcast(-__builtin_inff()));
@@ -236,11 +249,11 @@ struct Position {
     for (int64_t i = 0; i < end - begin; i += LANES) highest = maximum(load(scores + i), highest);
     highest = broadcast(maximum_of(highest));
     for (int64_t i = 0; i < end - begin; i += LANES) {
-      const Vector weight = exp(load(scores + i) - highest);
+      const Vector weight = power_of_two(load(scores + i) - highest);
       total += weight;
       store(scores + i, weight);
     }
-    const Vector factor = exp(broadcast(maximum_score[h]) - highest);
+    const Vector factor = power_of_two(broadcast(maximum_score[h]) - highest);
     maximum_score[h] = highest[0];
     sum[h] = sum[h] * factor[0] + sum_of(total);
     for (int64_t d = 0; d < width; d += LANES) store(output + h * width + d, factor * load(output + h * width + d));

@@ -8,9 +8,6 @@
 #include "../ops.h"
 #include "math.h"
 #include "tile.h"
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
@@ -24,6 +21,25 @@ HEDDLE_INLINE int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 HEDDLE_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return least(greatest(x, low), high); }
 HEDDLE_INLINE int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Scores are in units of ln 2, so that a softmax takes powers of two.
+constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
+
+// 2^x for x <= 0 within 2 ulp; 0 below 2^-126 and at -inf, NaN at NaN. The polynomial is a minimax fit of 2 * 2^x on
+// [-1/2, 1/2] by relative error (Lawson's reweighted least squares), since 2^(n - 1) can be made of n = -126 as 0.
+HEDDLE_INLINE Vector power_of_two(Vector x) {
+  const Vector clamped = maximum(broadcast(-126.0f), x);
+  const Vector magic = broadcast(0x1.8p23f + 126.0f);  // adding it leaves n + 126 in the low bits
+  const Vector shifted = clamped + magic;
+  const Vector r = clamped - (shifted - magic);
+  Vector p = broadcast(2.6552943038471682e-3f);
+  p = p * r + 1.9351082661374735e-2f;
+  p = p * r + 1.110142654992482e-1f;
+  p = p * r + 4.804423944786762e-1f;
+  p = p * r + 1.386293934127726f;
+  p = p * r + 2.0000001433093133f;
+  return p * as_float(as_bits(shifted) << 23);
+}
+
 // A [B, T, H, D] operand.
 struct Heads {
   float* data;
@@ -32,6 +48,13 @@ struct Heads {
       : data(static_cast<float*>(x.data)), batch(x.stride[0]), position(x.stride[1]), head(x.stride[2]) {}
   float* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
 };
+
+// Rows of a head lie far apart, often a page each, where no hardware prefetcher follows. These come to the second cache.
+HEDDLE_INLINE void prefetch_rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
+  if (!x.data) return;
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(x.at(b, i, head) + d, 0, 2);
+}
 
 template <typename T>
 static const T* data_of(const Operand& x) { return static_cast<const T*>(x.data); }
@@ -58,6 +81,7 @@ struct Masks {
         causal(attributes.causal != 0) {}
 
   int64_t queries(int64_t b) const { return query_lengths ? clamp(query_lengths[b], 0, T) : T; }
+  float slope(int64_t h) const { return slopes ? slopes[h] * LOG2_E : 0.0f; }
   int64_t keys(int64_t b) const { return key_lengths ? clamp(key_lengths[b], 0, S) : S; }
 };
 

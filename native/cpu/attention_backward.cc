@@ -84,13 +84,13 @@ struct Block {
   }
 
   void prepare() {
-    transpose_into(query, QUERIES, f.q.at(b, first, h), f.q.position, count, f.D, f.scale);
+    transpose_into(query, QUERIES, f.q.at(b, first, h), f.q.position, count, f.D, f.scale * LOG2_E);
     transpose_into(gradient, QUERIES, f.dy.at(b, first, h), f.dy.position, count, f.D, 1.0f);
     const float* lse = f.log_sum_exp + (b * f.H + h) * f.T + first;
     for (int v = 0; v < ranges.vectors; v++) {
       const int64_t begin = v * LANES, rows = least(LANES, count - begin);
       const Vector x = load_some(lse + begin, rows);
-      log_sum_exp[v] = x == -__builtin_inff() ? Vector{} : x;  // where all keys are masked
+      log_sum_exp[v] = x == -__builtin_inff() ? Vector{} : x * LOG2_E;  // where all keys are masked
       Vector products[LANES];
       for (int i = 0; i < LANES; i++)
         products[i] = i < rows ? products_of(f.dy.at(b, first + begin + i, h), f.y.at(b, first + begin + i, h), f.D) : Vector{};
@@ -100,13 +100,13 @@ struct Block {
 
   // weights: scores to dropped weights. score_gradients: gradients of those to gradients of the scores before `scale`.
   void differentiate(const Ranges::Tile& tile, int v) const {
-    const float slope = f.masks.slopes ? f.masks.slopes[h] : 0.0f;
+    const float slope = f.masks.slope(h);
     const bool plain = !tile.masked && slope == 0.0f;
     IntVector keeps[4];
     for (int64_t i = 0; i < tile.count; i++) {
       float *s = weights + i * QUERIES + v * LANES, *ds = score_gradients + i * QUERIES + v * LANES;
       const Vector scores = plain ? load(s) : ranges.masked(load(s), v, tile.first + i, slope);
-      const Vector weight = exp(scores - log_sum_exp[v]);
+      const Vector weight = power_of_two(scores - log_sum_exp[v]);
       Vector kept = weight, dweight = load(ds);
       if (f.dropout.active()) {
         if (i % 4 == 0) f.dropout.keep4((b * f.H + h) * f.T + first + v * LANES, (tile.first + i) / 4, keeps);

@@ -14,13 +14,15 @@ struct Finish {
   const float* bias;
   Rows addend, preactivation, y, preactivation_output;
   bool plain;  // y is z, so that tiles may write it themselves
-  void (*apply)(const Finish&, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows, int64_t columns);
+  void (*apply)(const Finish&, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows,
+                int64_t columns);
 };
 
 // Finishes rows by columns elements of y from (row, column) on. An element is read before it is written, so that addend and
 // preactivation may lie where y does.
 template <Epilogue EPILOGUE, ActivationKind KIND>
-static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows, int64_t columns) {
+static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows,
+                  int64_t columns) {
   for (int64_t i = 0; i < rows; i++, z += z_stride) {
     const auto at = [&](Rows r) { return r.data ? r.data + (row + i) * r.stride + column : nullptr; };
     const float *bias = f.bias ? f.bias + column : nullptr, *addend = at(f.addend), *preactivation = at(f.preactivation);

@@ -76,17 +76,20 @@ static void pack(Lines from, int64_t lines, int64_t depth, float* to, int width)
 }
 
 // c (+)= a b for ROWS rows and VECTORS * LANES columns, all of which must exist; b.line_stride is 1. PACKED: a is a panel.
-// Meanwhile `depth` cache lines that will be needed soon, ahead.depth_stride floats apart, are brought into L2.
+// Meanwhile memory that will be needed soon is brought into L2: at each step of depth one cache line of `ahead` or, where
+// b is read only once (not PACKED), as much as a row of the tile.
 template <int ROWS, int VECTORS, bool PACKED>
 static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add, Lines ahead) {
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
     for (int j = 0; j < VECTORS; j++) __builtin_prefetch(c + i * c_stride + j * LANES, 1);
+  constexpr int AHEAD_LINES = PACKED || VECTORS * LANES < CACHE_LINE ? 1 : VECTORS * LANES / CACHE_LINE;
   Vector sum[ROWS][VECTORS] = {};
   const int64_t a_row = PACKED ? 1 : a.line_stride, a_step = PACKED ? PANEL_ROWS : a.depth_stride;
   for (int64_t k = 0; k < depth; k++) {
-    if (PACKED) __builtin_prefetch(ahead.data + k * ahead.depth_stride, 0, 2);
+#pragma GCC unroll 16
+    for (int j = 0; j < AHEAD_LINES; j++) __builtin_prefetch(ahead.data + k * ahead.depth_stride + j * CACHE_LINE, 0, 2);
     Vector row[VECTORS];
 #pragma GCC unroll 16
     for (int j = 0; j < VECTORS; j++) row[j] = load(b.data + j * LANES);

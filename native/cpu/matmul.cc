@@ -1,6 +1,6 @@
-// y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; a few rows read b once, at the speed of memory.
+// y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; few rows read b once, as fast as memory goes.
 // y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
-// A task packs its rows of a, so that both stay in its core's caches and the tiles of gemm.h run at the speed of its registers.
+// A task packs its own rows of a, so that panels come from its core's caches and the tiles of gemm.h run at full speed.
 // A block runs through all of K before it is finished: so y may lie where the addend or the preactivation does.
 #include "epilogue.h"
 #include "gemm.h"
@@ -54,35 +54,21 @@ struct Split {
   int64_t total, parts;
   int64_t start(int64_t part) const { return total * part / parts; }
   int64_t size(int64_t part) const { return start(part + 1) - start(part); }
+  int64_t most() const { return (total + parts - 1) / parts; }
 };
 
-#ifndef LEAST_R
-#define LEAST_R 84
-#define LEAST_C 128
-#define MOST_R 280
-#define MOST_C 768
-#define CHUNK 384
-#endif
-#ifndef TASK_FLOPS
-#define TASK_FLOPS 8e6
-#endif
-#ifndef MAX_TASKS
-#define MAX_TASKS 16
-#endif
-#ifndef SHARE_N
-#define SHARE_N 4
-#endif
-#ifndef DIRECT_R
-#define DIRECT_R 56
-#endif
-constexpr int64_t DEPTH = CHUNK;  // of a chunk of K: a panel of b stays in L1
+constexpr int64_t DEPTH = 512;  // of a chunk of K: a panel of b stays near L1
 // Extents of a block of y, in panels. Larger ones overflow L2, smaller ones pack the same operand too often.
-constexpr int64_t LEAST_ROW_PANELS = LEAST_R / TILE_ROWS, MOST_ROW_PANELS = MOST_R / TILE_ROWS;
-constexpr int64_t LEAST_COLUMN_PANELS = LEAST_C / TILE_COLUMNS, MOST_COLUMN_PANELS = MOST_C / TILE_COLUMNS;
-constexpr int64_t DIRECT_ROWS = DIRECT_R;  // fewer rows read b as it lies
+constexpr int64_t LEAST_ROW_PANELS = 84 / TILE_ROWS, MOST_ROW_PANELS = 210 / TILE_ROWS;
+constexpr int64_t LEAST_COLUMN_PANELS = 128 / TILE_COLUMNS, MOST_COLUMN_PANELS = 768 / TILE_COLUMNS;
+constexpr int64_t TASKS = 8;        // blocks are made smaller to have so many of them,
+constexpr double TASK_FLOPS = 8e6;  // unless there is less work than this in each: some 50 us
+constexpr int64_t DIRECT_ROWS = 56;       // up to here b is read as it lies, if its rows are contiguous;
+constexpr int64_t SHARING_ROWS = 560;     // from here on tasks share panels of b, packed once,
+constexpr int64_t TRANSPOSING_ROWS = 168; // and sooner if they are not; see matmulWorkspace in src/ops/matmul.ts
 constexpr int64_t TILE_SIZE = TILE_ROWS * TILE_COLUMNS;
-static_assert(4 * (MOST_ROW_PANELS * DEPTH * PANEL_ROWS + DEPTH * TILE_COLUMNS + MOST_ROW_PANELS * MOST_COLUMN_PANELS * TILE_SIZE) <=
-                  SCRATCH_BYTES,
+constexpr int64_t A_PANELS_SIZE = MOST_ROW_PANELS * DEPTH * PANEL_ROWS, B_PANEL_SIZE = DEPTH * TILE_COLUMNS;
+static_assert(4 * (A_PANELS_SIZE + B_PANEL_SIZE + MOST_ROW_PANELS * MOST_COLUMN_PANELS * TILE_SIZE) <= SCRATCH_BYTES,
               "a block and its panels must fit a worker's scratch");
 
 // How y, or a group of its column panels, is cut into blocks.
@@ -92,7 +78,7 @@ struct Blocks {
   int64_t first_panel;              // of the group
   Split row_blocks, column_blocks;  // of panels
 
-  Blocks(int64_t m, int64_t k, int64_t first, int64_t columns)
+  Blocks(int64_t m, int64_t k, int64_t first, int64_t columns, bool shared)
       : rows{m, quotient_up(m, TILE_ROWS)},
         depth{k, quotient_up(k, DEPTH)},
         first_panel(first),
@@ -101,13 +87,15 @@ struct Blocks {
     // Halved until they fit and keep the usual numbers of cores busy: the longer side first, to pack least.
     const double flops = 2.0 * m * k * columns * TILE_COLUMNS;
     for (;;) {
-      const int64_t row_panels = row_blocks.total / row_blocks.parts, column_panels = column_blocks.total / column_blocks.parts;
-      const bool enough = count() >= MAX_TASKS || flops / count() < 2 * TASK_FLOPS;
-      const bool rows_split = row_panels >= 2 * LEAST_ROW_PANELS, columns_split = column_panels >= 2 * LEAST_COLUMN_PANELS;
-      if (row_blocks.size(row_blocks.parts - 1) > MOST_ROW_PANELS) row_blocks.parts *= 2;
-      else if (column_blocks.size(column_blocks.parts - 1) > MOST_COLUMN_PANELS) column_blocks.parts *= 2;
-      else if (enough || (!rows_split && !columns_split)) return;
-      else if (rows_split && (row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS || !columns_split)) row_blocks.parts *= 2;
+      const int64_t row_panels = row_blocks.total / row_blocks.parts;
+      const int64_t column_panels = column_blocks.total / column_blocks.parts;
+      const bool enough = count() >= TASKS || flops / count() < 2 * TASK_FLOPS;
+      const bool by_rows = row_panels >= 2 * LEAST_ROW_PANELS, by_columns = column_panels >= 2 * LEAST_COLUMN_PANELS;
+      const bool tall = shared || row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS;
+      if (row_blocks.most() > MOST_ROW_PANELS) row_blocks.parts *= 2;
+      else if (column_blocks.most() > MOST_COLUMN_PANELS) column_blocks.parts *= 2;
+      else if (enough || (!by_rows && !by_columns)) return;
+      else if (by_rows && (tall || !by_columns)) row_blocks.parts *= 2;
       else column_blocks.parts *= 2;
     }
   }
@@ -118,10 +106,11 @@ struct Blocks {
 void multiply(const Product& p, const Blocks& blocks, int64_t block, const float* packed, float* scratch) {
   const int64_t row_block = block % blocks.row_blocks.parts, column_block = block / blocks.row_blocks.parts;
   const int64_t row_begin = blocks.row_blocks.start(row_block), row_end = blocks.row_blocks.start(row_block + 1);
-  const int64_t column_begin = blocks.column_blocks.start(column_block), column_end = blocks.column_blocks.start(column_block + 1);
+  const int64_t column_begin = blocks.column_blocks.start(column_block);
+  const int64_t column_end = blocks.column_blocks.start(column_block + 1);
   float* const a_panels = scratch;
-  float* const b_panel = a_panels + MOST_ROW_PANELS * DEPTH * PANEL_ROWS;
-  float* const z_tiles = b_panel + DEPTH * TILE_COLUMNS;
+  float* const b_panel = a_panels + A_PANELS_SIZE;
+  float* const z_tiles = b_panel + B_PANEL_SIZE;
   for (int64_t chunk = 0; chunk < blocks.depth.parts; chunk++) {
     const int64_t start = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
     const bool last = chunk == blocks.depth.parts - 1;
@@ -148,7 +137,8 @@ void multiply(const Product& p, const Blocks& blocks, int64_t block, const float
         const int64_t row = blocks.rows.start(i), rows = blocks.rows.size(i);
         if (narrow) {
           float turned[(LANES / 2) * PANEL_ROWS];
-          tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns)(depth, b, {a_panel, 1, PANEL_ROWS}, turned, PANEL_ROWS, false, {});
+          const Tile tile = tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns);
+          tile(depth, b, {a_panel, 1, PANEL_ROWS}, turned, PANEL_ROWS, false, {a_panel, 0, CACHE_LINE});
           for (int64_t r = 0; r < rows; r++)
             for (int64_t c = 0; c < columns; c++) {
               float& to = z[r * TILE_COLUMNS + c];
@@ -178,8 +168,7 @@ void blocked(const Call& call, const Product& whole, int64_t batches) {
   float* const workspace = static_cast<float*>(context->workspace);
   const int64_t panels = quotient_up(whole.n, TILE_COLUMNS), panel_size = whole.k * TILE_COLUMNS;
   const int64_t fitting = context->workspace_bytes / (4 * panel_size);
-  const int64_t uses = Blocks(whole.m, whole.k, 0, panels).row_blocks.parts;
-  const bool shared = batches == 1 && fitting > 0 && uses >= (whole.b.line_stride == 1 ? SHARE_N : 2);
+  const bool shared = batches == 1 && fitting > 0 && whole.m > (whole.b.line_stride == 1 ? SHARING_ROWS : TRANSPOSING_ROWS);
   const Split groups = {panels, shared ? quotient_up(panels, fitting) : 1};
   for (int64_t group = 0; group < groups.parts; group++) {
     const int64_t first = groups.start(group), count = groups.size(group);
@@ -189,7 +178,7 @@ void blocked(const Call& call, const Product& whole, int64_t batches) {
         pack(from(whole.b, column, 0), whole.n - column, whole.k, workspace + j * panel_size, TILE_COLUMNS);
       });
     }
-    const Blocks blocks(whole.m, whole.k, first, count);
+    const Blocks blocks(whole.m, whole.k, first, count, shared);
     parallel(context, batches * blocks.count(), [&](int64_t index, int32_t worker) {
       multiply(product_of(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
                static_cast<float*>(context->scratch[worker]));
@@ -199,35 +188,32 @@ void blocked(const Call& call, const Product& whole, int64_t batches) {
 
 // Few rows, as in decoding: nothing is used often enough to be packed.
 constexpr int THIN_ROWS = TILE_ROWS < 8 ? TILE_ROWS : 8;
-constexpr int64_t THIN_BYTES = 256 << 10;  // of b, a task
-constexpr int64_t THIN_COLUMNS = 64;       // tasks begin at multiples of it
+constexpr int64_t THIN_BYTES = 256 << 10;    // of b, a task at least
+constexpr int64_t THIN_COLUMNS = 64;         // tasks begin at multiples of it
+constexpr int64_t MOST_THIN_COLUMNS = 8192;  // of a task
+constexpr int64_t THIN_DEPTH = 64;           // rows of b that are open at a time: as many pages fit the first TLB
+static_assert(4 * THIN_ROWS * MOST_THIN_COLUMNS <= SCRATCH_BYTES, "the sums of a task must fit a worker's scratch");
 
-// Columns [begin, end) where b's rows are contiguous: strips as wide as the accumulators allow.
-template <int ROWS, int VECTORS>
-void strips(const Product& p, int64_t begin, int64_t end, float* scratch) {
+// z (+)= a b for THIN_DEPTH rows of b, which are contiguous: strips as wide as the accumulators allow.
+template <int ROWS, int VECTORS = (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>
+void strips(int64_t depth, Lines a, Lines b, int64_t columns, float* z, int64_t z_stride, bool add) {
   constexpr int WIDTH = VECTORS * LANES;
-  float z[ROWS * WIDTH];
-  for (; begin + WIDTH <= end; begin += WIDTH) {
-    tile<ROWS, VECTORS, false>(p.k, p.a, from(p.b, begin, 0), z, WIDTH, false, {});
-    p.finish.apply(p.finish, z, WIDTH, 0, begin, ROWS, WIDTH);
-  }
+  for (; columns >= WIDTH; columns -= WIDTH, b.data += WIDTH, z += WIDTH)
+    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, {b.data + WIDTH, 0, b.depth_stride});
   if constexpr (VECTORS > 1) {
-    strips<ROWS, VECTORS / 2>(p, begin, end, scratch);
-  } else if (begin < end) {
-    for (int64_t start = 0; start < p.k; start += DEPTH) {
-      const int64_t depth = smaller(DEPTH, p.k - start);
-      pack(from(p.b, begin, start), end - begin, depth, scratch, LANES);
-      tile<ROWS, 1, false>(depth, from(p.a, 0, start), {scratch, 1, LANES}, z, LANES, start > 0, {});
-    }
-    p.finish.apply(p.finish, z, LANES, 0, begin, ROWS, end - begin);
+    strips<ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add);
+  } else if (columns > 0) {
+    float panel[THIN_DEPTH * LANES];
+    pack(b, columns, depth, panel, LANES);
+    tile<ROWS, 1, false>(depth, a, {panel, 1, LANES}, z, z_stride, add, {panel, 0, LANES});
   }
 }
 
 template <int ROWS = THIN_ROWS>
-void strips_of(const Product& p, int64_t begin, int64_t end, float* scratch) {
+decltype(&strips<1>) strips_of(int64_t rows) {
   if constexpr (ROWS > 1)
-    if (p.m < ROWS) return strips_of<ROWS - 1>(p, begin, end, scratch);
-  strips<ROWS, (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>(p, begin, end, scratch);
+    if (rows < ROWS) return strips_of<ROWS - 1>(rows);
+  return strips<ROWS>;
 }
 
 // Columns [begin, end) where they are contiguous, as a's rows are: dot products.
@@ -247,13 +233,19 @@ void dots_of(const Product& p, int64_t begin, int64_t end) {
 
 void thin(const Call& call, const Product& whole, int64_t batches) {
   const int64_t units = quotient_up(whole.n, THIN_COLUMNS);
-  const Split tasks = {units, larger(1, smaller(units, 4 * whole.n * whole.k / THIN_BYTES))};
+  const int64_t needed = quotient_up(whole.n, MOST_THIN_COLUMNS - THIN_COLUMNS);
+  const Split tasks = {units, larger(needed, smaller(smaller(units, TASKS), 4 * whole.n * whole.k / THIN_BYTES))};
   parallel(call.context, batches * tasks.parts, [&](int64_t index, int32_t worker) {
     const Product p = product_of(call, index / tasks.parts);
-    const int64_t begin = tasks.start(index % tasks.parts) * THIN_COLUMNS;
-    const int64_t end = smaller(p.n, tasks.start(index % tasks.parts + 1) * THIN_COLUMNS);
-    if (p.b.line_stride == 1) strips_of(p, begin, end, static_cast<float*>(call.context->scratch[worker]));
-    else dots_of(p, begin, end);
+    const int64_t task = index % tasks.parts, begin = tasks.start(task) * THIN_COLUMNS;
+    const int64_t end = smaller(p.n, tasks.start(task + 1) * THIN_COLUMNS);
+    if (p.b.line_stride != 1) return dots_of(p, begin, end);
+    float* const z = static_cast<float*>(call.context->scratch[worker]);
+    const int64_t z_stride = tasks.size(task) * THIN_COLUMNS;
+    for (int64_t start = 0; start < p.k; start += THIN_DEPTH)
+      strips_of(p.m)(smaller(THIN_DEPTH, p.k - start), from(p.a, 0, start), from(p.b, begin, start), end - begin, z, z_stride,
+                     start > 0);
+    p.finish.apply(p.finish, z, z_stride, 0, begin, p.m, end - begin);
   });
 }
 

@@ -137,18 +137,30 @@ HEDDLE_INLINE Vector products_of(const float* a, const float* b, int64_t count) 
   return i < count ? sum + load_some(a + i, count - i) * load_some(b + i, count - i) : sum;
 }
 
-// to[c * to_row + r] = factor * from[r * from_row + c]. Whole vectors are written: rows up to a multiple of LANES as zeros.
+// to[c * to_row + r] = factor * from[r * from_row + c] for a block of at most LANES x LANES. Whole vectors are written,
+// absent rows as zeros.
+HEDDLE_INLINE void transpose_block(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows,
+                                   int64_t columns, Vector factor) {
+  Vector block[LANES];
+  if (rows >= LANES && columns >= LANES) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) block[i] = factor * load(from + i * from_row);
+    transpose(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) store(to + i * to_row, block[i]);
+  } else {
+    for (int i = 0; i < LANES; i++) block[i] = i < rows ? factor * load_some(from + i * from_row, columns) : Vector{};
+    transpose(block);
+    for (int i = 0; i < LANES && i < columns; i++) store(to + i * to_row, block[i]);
+  }
+}
+
 static void transpose_into(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows, int64_t columns,
                            float factor) {
   for (int64_t r = 0; r < rows; r += LANES)
-    for (int64_t c = 0; c < columns; c += LANES) {
-      Vector block[LANES];
-      const int64_t width = columns - c, height = rows - r;
-      for (int i = 0; i < LANES; i++)
-        block[i] = i < height ? factor * load_some(from + (r + i) * from_row + c, width) : Vector{};
-      transpose(block);
-      for (int i = 0; i < LANES && i < width; i++) store(to + (c + i) * to_row + r, block[i]);
-    }
+    for (int64_t c = 0; c < columns; c += LANES)
+      transpose_block(to + c * to_row + r, to_row, from + r * from_row + c, from_row, rows - r, columns - c,
+                      broadcast(factor));
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -141,10 +141,11 @@ export function addAndScale(size = 64, factor = 2, repeat = 1): ProgramText {
 
 /** The inputs of addAndScale: x, then four ids. */
 export function inputsOf(x: ArrayLike<number>, ids: number[] = [0, 1, 2, 9]): Uint8Array {
-  return new Uint8Array([...bytesOf(Float32Array.from(x)), ...bytesOf(Int32Array.from(ids))]);
+  const inputs = new ArrayBuffer(f32 * x.length + 16);
+  new Float32Array(inputs, 0, x.length).set(x);
+  new Int32Array(inputs, f32 * x.length).set(ids);
+  return new Uint8Array(inputs);
 }
-
-const bytesOf = (view: ArrayBufferView) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 /** x, w and outputs of addAndScale as numbers. */
 export const floats = (view: ArrayBufferView): Float32Array =>
