@@ -1,9 +1,5 @@
 // Reading operands, and cutting work into ranges that depend on shapes alone.
 #pragma once
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 #include "parallel.h"
 #include "vector.h"
 
@@ -66,20 +62,11 @@ HEDDLE_INLINE void for_vectors(int64_t count, const Body& body) {
   if (i < count) body(i, static_cast<int>(count - i));
 }
 HEDDLE_INLINE Vector fetch(const float* from, int lanes, float other = 0.0f) {
-  if (lanes == LANES) return load(from);
-#if defined(__AVX512F__)
-  return (Vector)_mm512_mask_loadu_ps((__m512)broadcast(other), static_cast<__mmask16>((1u << lanes) - 1), from);
-#else
-  return load_first(from, lanes, other);
-#endif
+  return lanes == LANES ? load(from) : load_first(from, lanes, other);
 }
 HEDDLE_INLINE void put(float* to, Vector v, int lanes) {
-  if (lanes == LANES) return store(to, v);
-#if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << lanes) - 1), (__m512)v);
-#else
-  store_first(to, v, lanes);
-#endif
+  if (lanes == LANES) store(to, v);
+  else store_first(to, v, lanes);
 }
 
 // Sum of term(i, lanes) over a row, in blocks so that the rounding error grows with the number of blocks and not of
