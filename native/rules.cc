@@ -229,15 +229,10 @@ class Check {
     }
   }
 
-  // The least each kernel works with; the same formulas stand beside the ops in src/ops.
+  // The least each kernel works with; the same formulas stand beside the ops in src/ops. matmul does with any.
   uint64_t least_workspace() const {
     switch (instruction_.op) {
       case OP_sum: return 64 * 4 * extent('A') * extent('B');
-      case OP_matmul: {
-        const int64_t k = extent('K'), panels = (extent('N') + 63) / 64 * 64 * k * 4;
-        const int64_t enough = std::max<int64_t>(8 << 20, 64 * 4 * std::min<int64_t>(k, 512));
-        return static_cast<uint64_t>(std::min(panels, enough));
-      }
       case OP_layer_norm_backward: return 32 * 2 * 4 * extent('C');
       case OP_rms_norm_backward: return 32 * 4 * extent('C');
       case OP_gradient_norm: return 8 * ((extent('N') + 16383) / 16384);

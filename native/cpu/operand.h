@@ -65,8 +65,8 @@ HEDDLE_INLINE Vector fetch(const float* from, int lanes, float other = 0.0f) {
   return lanes == LANES ? load(from) : load_first(from, lanes, other);
 }
 HEDDLE_INLINE void put(float* to, Vector v, int lanes) {
-  if (lanes == LANES) store(to, v);
-  else store_first(to, v, lanes);
+  if (lanes == LANES) return store(to, v);
+  store_first(to, v, lanes);
 }
 
 // Sum of term(i, lanes) over a row, in blocks so that the rounding error grows with the number of blocks and not of

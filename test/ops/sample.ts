@@ -2,7 +2,7 @@ import { gradients } from '#src/compile/index.js';
 import { Graph, type Slot } from '#src/graph/graph.js';
 import type { Tensor } from '#src/graph/tensor.js';
 import { add, multiply, reshape, type ScalarName, sum } from '#src/ops/index.js';
-import { philox4x32 } from '#src/random/philox.js';
+import { philoxInto } from '#src/random/philox.js';
 import type { DType } from '#src/shape/dtype.js';
 import { type Shape, sizeOf } from '#src/shape/shape.js';
 
@@ -104,17 +104,27 @@ function keyOf(text: string): readonly [number, number] {
   return [hash >>> 0, text.length];
 }
 
+const drawn = new Map<string, Float64Array>();
+
 /** The values of one array of a sample. */
 export function valuesOf(sample: string, name: string, array: SampleArray): Float64Array {
-  const key = keyOf(`${sample}/${name}`);
-  return Float64Array.from({ length: sizeOf(array.shape) }, (_, index) => {
-    const [a, b] = philox4x32([index, 0, 0, 0], key).map((word) => (word + 0.5) / 2 ** 32);
-    const draws = {
-      uniform: () => a,
-      normal: () => Math.sqrt(-2 * Math.log(a)) * Math.cos(2 * Math.PI * b),
-    };
-    return Math.fround(array.draw(draws, index));
-  });
+  const text = `${sample}/${name} [${array.shape}]`;
+  const known = drawn.get(text);
+  if (known) return known;
+  const key = keyOf(text);
+  const words = new Uint32Array(4);
+  const uniform = (word: number) => (words[word] + 0.5) / 2 ** 32;
+  const draws: Draws = {
+    uniform: () => uniform(0),
+    normal: () => Math.sqrt(-2 * Math.log(uniform(0))) * Math.cos(2 * Math.PI * uniform(1)),
+  };
+  const values = new Float64Array(sizeOf(array.shape));
+  for (let index = 0; index < values.length; index++) {
+    philoxInto(words, index, 0, 0, 0, ...key);
+    values[index] = Math.fround(array.draw(draws, index));
+  }
+  drawn.set(text, values);
+  return values;
 }
 
 /** Where the state of a sample lies: guarded on both sides by bytes that no kernel may touch. */

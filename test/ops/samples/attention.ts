@@ -44,6 +44,16 @@ const variants: Sample[] = [
   variant('full', {}),
   variant('causal', { queries: 13, headDim: 5 }, { causal: true }),
   variant('causal, several blocks', { batch: 1, queries: 131, heads: 2, headDim: 16 }, { causal: true }),
+  variant(
+    'several hundred keys',
+    { batch: 1, queries: 70, keys: 601, heads: 2, groups: 1 },
+    { causal: true },
+  ),
+  variant(
+    'few queries, several hundred keys',
+    { batch: 1, queries: 3, keys: 601, heads: 2 },
+    { window: 300 },
+  ),
   variant('a scale of its own', { queries: 7 }, { scale: 0.9 }),
   variant('grouped queries', { queries: 17, heads: 6, groups: 2 }, { causal: true }),
   variant('one key head for all', { queries: 11, heads: 5, groups: 1, headDim: 24 }),

@@ -38,6 +38,13 @@ const plain = (
 
 const views: Sample[] = [
   {
+    // Packed, b takes more than the 8 MiB of workspace.
+    name: 'matmul: b in several panels',
+    inputs: { a: normal([3, 1040]), b: normal([1040, 2050]) },
+    build: ({ a, b }) => ({ y: matmul(a, b) }),
+    gradient: 'none',
+  },
+  {
     name: 'matmul: a transposed',
     inputs: { a: normal([33, 17]), b: normal([33, 23]) },
     build: ({ a, b }) => ({ y: matmul(transpose(a), b) }),
