@@ -2,6 +2,7 @@
 #pragma once
 #include "../ops.h"
 #include "math.h"
+#include "operand.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
@@ -27,25 +28,18 @@ static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row
     const auto at = [&](Rows r) { return r.data ? r.data + (row + i) * r.stride + column : nullptr; };
     const float *bias = f.bias ? f.bias + column : nullptr, *addend = at(f.addend), *preactivation = at(f.preactivation);
     float *y = at(f.y), *preactivation_output = at(f.preactivation_output);
-    const auto step = [&](int64_t j, auto get, auto put) {
-      Vector x = get(z + j);
-      if (bias) x += get(bias + j);
-      if (addend) x += get(addend + j);
+    for_vectors(columns, [&](int64_t j, int lanes) {
+      Vector x = fetch(z + j, lanes);
+      if (bias) x += fetch(bias + j, lanes);
+      if (addend) x += fetch(addend + j, lanes);
       if (EPILOGUE == EPILOGUE_ACTIVATION) {
-        if (preactivation_output) put(preactivation_output + j, x);
+        if (preactivation_output) put(preactivation_output + j, x, lanes);
         x = activate(KIND, x);
       } else if (EPILOGUE == EPILOGUE_ACTIVATION_BACKWARD) {
-        x *= activation_derivative(KIND, get(preactivation + j));
+        x *= activation_derivative(KIND, fetch(preactivation + j, lanes));
       }
-      put(y + j, x);
-    };
-    int64_t j = 0;
-    for (; j + LANES <= columns; j += LANES) step(j, load, store);
-    const int rest = int(columns - j);
-    if (rest > 0) {
-      step(j, [=](const float* from) { return load_first(from, rest); },
-           [=](float* to, Vector v) { store_first(to, v, rest); });
-    }
+      put(y + j, x, lanes);
+    });
   }
 }
 

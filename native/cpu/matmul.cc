@@ -4,7 +4,6 @@
 // A block runs through all of K before it is finished: so y may lie where the addend or the preactivation does.
 #include "epilogue.h"
 #include "gemm.h"
-#include "parallel.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
@@ -16,20 +15,15 @@ struct Product {
   Finish finish;
 };
 
-float* at_batch(const Operand& operand, int64_t index) {
-  float* data = static_cast<float*>(operand.data);
-  for (int axis = operand.rank - 3; data && axis >= 0; axis--) {
-    data += index % operand.shape[axis] * operand.stride[axis];
-    index /= operand.shape[axis];
-  }
-  return data;
+float* at_batch(const Operand& operand, int64_t batch) {
+  return operand.data ? floats(operand) + offset_of(operand, batch, operand.rank - 2) : nullptr;
 }
 
 Product product_of(const Call& call, int64_t batch) {
   const Operand &a = call.in[0], &b = call.in[1];
-  const auto& attributes = *static_cast<const MatmulAttributes*>(call.attributes);
+  const auto& attributes = attributes_of<MatmulAttributes>(call);
   const auto rows = [&](const Operand& o) { return Rows{at_batch(o, batch), o.data ? o.stride[o.rank - 2] : 0}; };
-  const float* bias = static_cast<const float*>(call.in[2].data);
+  const float* bias = floats(call.in[2]);
   Product p;
   p.m = a.shape[a.rank - 2], p.k = a.shape[a.rank - 1], p.n = b.shape[b.rank - 1];
   p.a = {at_batch(a, batch), a.stride[a.rank - 2], a.stride[a.rank - 1]};
@@ -39,10 +33,6 @@ Product product_of(const Call& call, int64_t batch) {
               apply_of(attributes.epilogue, attributes.kind)};
   return p;
 }
-
-int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // `lines` from a line and a depth on.
 Lines from(Lines lines, int64_t line, int64_t depth) {
@@ -54,7 +44,7 @@ struct Split {
   int64_t total, parts;
   int64_t start(int64_t part) const { return total * part / parts; }
   int64_t size(int64_t part) const { return start(part + 1) - start(part); }
-  int64_t most() const { return (total + parts - 1) / parts; }
+  int64_t most() const { return divide_up(total, parts); }
 };
 
 constexpr int64_t DEPTH = 512;  // of a chunk of K: a panel of b stays near L1
@@ -79,8 +69,8 @@ struct Blocks {
   Split row_blocks, column_blocks;  // of panels
 
   Blocks(int64_t m, int64_t k, int64_t first, int64_t columns, bool shared)
-      : rows{m, quotient_up(m, TILE_ROWS)},
-        depth{k, quotient_up(k, DEPTH)},
+      : rows{m, divide_up(m, TILE_ROWS)},
+        depth{k, divide_up(k, DEPTH)},
         first_panel(first),
         row_blocks{rows.parts, 1},
         column_blocks{columns, 1} {
@@ -166,10 +156,10 @@ void multiply(const Product& p, const Blocks& blocks, int64_t block, const float
 void blocked(const Call& call, const Product& whole, int64_t batches) {
   Context* const context = call.context;
   float* const workspace = static_cast<float*>(context->workspace);
-  const int64_t panels = quotient_up(whole.n, TILE_COLUMNS), panel_size = whole.k * TILE_COLUMNS;
+  const int64_t panels = divide_up(whole.n, TILE_COLUMNS), panel_size = whole.k * TILE_COLUMNS;
   const int64_t fitting = context->workspace_bytes / (4 * panel_size);
   const bool shared = batches == 1 && fitting > 0 && whole.m > (whole.b.line_stride == 1 ? SHARING_ROWS : TRANSPOSING_ROWS);
-  const Split groups = {panels, shared ? quotient_up(panels, fitting) : 1};
+  const Split groups = {panels, shared ? divide_up(panels, fitting) : 1};
   for (int64_t group = 0; group < groups.parts; group++) {
     const int64_t first = groups.start(group), count = groups.size(group);
     if (shared) {
@@ -232,8 +222,8 @@ void dots_of(const Product& p, int64_t begin, int64_t end) {
 }
 
 void thin(const Call& call, const Product& whole, int64_t batches) {
-  const int64_t units = quotient_up(whole.n, THIN_COLUMNS);
-  const int64_t needed = quotient_up(whole.n, MOST_THIN_COLUMNS - THIN_COLUMNS);
+  const int64_t units = divide_up(whole.n, THIN_COLUMNS);
+  const int64_t needed = divide_up(whole.n, MOST_THIN_COLUMNS - THIN_COLUMNS);
   const Split tasks = {units, larger(needed, smaller(smaller(units, TASKS), 4 * whole.n * whole.k / THIN_BYTES))};
   parallel(call.context, batches * tasks.parts, [&](int64_t index, int32_t worker) {
     const Product p = product_of(call, index / tasks.parts);
@@ -252,9 +242,7 @@ void thin(const Call& call, const Product& whole, int64_t batches) {
 }  // namespace
 
 void matmul(const Call& call) {
-  const Operand& y = call.out[0];
-  int64_t batches = 1;
-  for (int axis = 0; axis < y.rank - 2; axis++) batches *= y.shape[axis];
+  const int64_t batches = extent_of(call.out[0], 0, call.out[0].rank - 2);
   if (batches == 0) return;
   const Product whole = product_of(call, 0);
   const bool streams = whole.b.line_stride == 1 || (whole.b.depth_stride == 1 && whole.a.depth_stride == 1);

@@ -3,9 +3,6 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 #include "isa.h"
 #if defined(__SSE__)
