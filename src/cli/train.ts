@@ -1,5 +1,4 @@
 import { textData } from '../data/textData.js';
-import { ConfigError } from '../errors.js';
 import { Decoder } from '../models/decoder.js';
 import { causal } from '../objectives/causal.js';
 import type { Device } from '../runtime/session.js';
@@ -24,9 +23,6 @@ export const train = defineCommand({
     'heddle train --data book.txt --hidden-size 128 --num-hidden-layers 4 --max-steps 2000 --out runs/book',
   schema: trainSettingsSchema,
   async run(settings, { signal, stdout, stderr }) {
-    if (settings.precision !== 'float32') {
-      throw new ConfigError(`precision ${settings.precision} is not there yet; use float32`);
-    }
     const { tokenizer, clean, split, batchSize, maxSteps, out } = settings;
     const onProgress = settings.json ? undefined : dataProgress(stderr);
     const data = await textData(settings.data, { tokenizer, clean, split, signal, onProgress });

@@ -116,13 +116,6 @@ export const runEntries = {
     'auto',
   ),
   threads: v.optional(positiveInteger('Threads of the CPU backend', { defaultFrom: 'one for each core' })),
-  precision: v.optional(
-    choice(
-      ['float32', 'bf16'],
-      'Type of matrices and activations; masters, sums and optimizer state stay float32',
-    ),
-    'float32',
-  ),
   logEvery: v.optional(positiveInteger('Distance of reports', { unit: 'updates' }), 10),
   json: v.optional(onOff('Write one JSON event a line to standard output'), false),
 } satisfies v.ObjectEntries;
