@@ -9,9 +9,19 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-constexpr int64_t CHUNK = 256;              // keys between two rescalings of a block's output
+constexpr int64_t BLOCKS = 4;               // of a task, which read the same keys and values
+constexpr int64_t TASKS = 32;               // tasks are of fewer blocks where there would be less of them
+constexpr int64_t CHUNK = 256;              // most keys and values that are copied at a time
+constexpr int64_t CHUNK_FLOATS = 1 << 14;   // of each of the two copies, so that they stay in the second cache
+constexpr int64_t BLOCK_FLOATS = 1 << 17;   // most floats in the queries or outputs of a task's blocks
 constexpr int64_t FEW = 4;                  // up to so many queries a head are dealt with one by one
 constexpr float LOWEST = -3.402823466e38f;  // a maximum of nothing: below every score, and LOWEST - LOWEST is a number
+
+struct Rows {
+  const float* data;
+  int64_t stride;
+  Rows from(int64_t i) const { return {data + i * stride, stride}; }
+};
 
 struct Forward {
   Heads q, k, v, y;
@@ -20,7 +30,7 @@ struct Forward {
   const int32_t* slots;
   WeightDropout dropout;
   float scale;
-  int64_t B, T, S, H, G, D;
+  int64_t B, T, S, H, G, D, width;
 
   Forward(const Call& call, const AttentionAttributes& attributes)
       : q(call.in[0]), k(call.in[1]), v(call.in[2]), y(call.out[0]),
@@ -28,19 +38,28 @@ struct Forward {
         slots(data_of<int32_t>(call.in[7])),
         dropout(*call.context, attributes.dropout, attributes.site, call.in[0].shape[1] * call.in[0].shape[2]),
         scale(attributes.scale), B(call.in[0].shape[0]), T(call.in[0].shape[1]), S(call.in[1].shape[1]),
-        H(call.in[0].shape[2]), G(call.in[1].shape[2]), D(call.in[0].shape[3]) {}
+        H(call.in[0].shape[2]), G(call.in[1].shape[2]), D(call.in[0].shape[3]),
+        width(quotient_up(D, LANES) * LANES) {}
 
-  // Key or value rows j <= row < j + count of row b as a matrix: where they lie or, if they are scattered, or must be
-  // `whole` vectors and are not, copied to `copy`.
-  Strided rows_of(const Heads& from, int64_t b, int64_t j, int64_t count, int64_t g, bool whole, float* copy) const {
-    if (!slots && !(whole && D % LANES)) return {from.at(b, j, g), from.position, 1};
-    const int64_t width = quotient_up(D, LANES) * LANES;
-    for (int64_t i = 0; i < count; i++) {
-      const int64_t row = slots ? slots[b * S + j + i] : b;
-      const float* source = from.at(row, j + i, g);
-      for (int64_t d = 0; d < D; d += LANES) store(copy + i * width + d, load_some(source + d, D - d));
-    }
-    return {copy, width, 1};
+  // Key or value j of row b.
+  const float* row(const Heads& x, int64_t b, int64_t j, int64_t g) const {
+    return x.at(slots ? slots[b * S + j] : b, j, g);
+  }
+
+  // Those of begin <= j < end: where they lie, or a copy, which pays if it is read more than once.
+  Rows rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t g, bool again, float* copy) const {
+    if (!slots && !again) return {x.at(b, begin, g), x.position};
+    for (int64_t j = begin; j < end; j++) copy_row(copy + (j - begin) * width, row(x, b, j, g), D);
+    return {copy, width};
+  }
+
+  // Rows of a head lie far apart, often a page each, where no hardware prefetcher follows.
+  void prefetch(int64_t b, int64_t g, int64_t begin, int64_t end) const {
+    for (int64_t j = begin; j < end; j++)
+      for (int64_t d = 0; d < D; d += 16) {
+        __builtin_prefetch(row(k, b, j, g) + d, 0, 2);
+        __builtin_prefetch(row(v, b, j, g) + d, 0, 2);
+      }
   }
 
   void write_empty(int64_t b, int64_t h, int64_t begin, int64_t end) const {
@@ -51,58 +70,52 @@ struct Forward {
   }
 };
 
-// A block of queries of one head. Everything is transposed: [D or keys][QUERIES].
+// A block of queries of one head against chunks of keys and values. Everything is transposed: [D or keys][QUERIES].
 struct Block {
-  const Forward& f;
-  const int64_t b, h, g, first, count;
-  const Ranges ranges;
-  float *query, *output, *weights, *copy;
+  const Forward* f;
+  int64_t b, h, first, count;
+  Ranges ranges;
+  float *query, *output;
   Vector maximum_score[VECTORS], sum[VECTORS];
 
-  Block(const Forward& forward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* scratch)
-      : f(forward), b(row), h(head), g(head / (f.H / f.G)), first(first_query), count(queries),
-        ranges(f.masks, b, first, count), query(scratch), output(query + f.D * QUERIES),
-        weights(output + f.D * QUERIES), copy(weights + CHUNK * QUERIES) {}
+  void aim(const Forward& forward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* memory) {
+    f = &forward, b = row, h = head, first = first_query, count = queries;
+    ranges = Ranges(f->masks, b, first, count);
+    query = memory;
+    output = query + f->D * QUERIES;
+  }
 
-  void run() {
-    if (!f.slots) prefetch_rows(f.k, b, ranges.first, least(ranges.first + FINE, ranges.last), g, f.D);
-    transpose_into(query, QUERIES, f.q.at(b, first, h), f.q.position, count, f.D, f.scale * LOG2_E);
-    memset(output, 0, sizeof(float) * f.D * QUERIES);
+  void begin() {
+    transpose_into(query, QUERIES, f->q.at(b, first, h), f->q.position, count, f->D, f->scale * LOG2_E);
+    memset(output, 0, sizeof(float) * f->D * QUERIES);
     for (int v = 0; v < ranges.vectors; v++) maximum_score[v] = broadcast(LOWEST), sum[v] = Vector{};
-    for (int64_t j = ranges.first; j < ranges.last; j += CHUNK) {
-      const int64_t end = least(j + CHUNK, ranges.last);
-      score(j, end);
-      weigh(j, end);
-    }
-    finish();
+  }
+
+  // Keys begin <= j < end, whose rows and those of their values are given.
+  void attend(int64_t begin, int64_t end, Rows keys, Rows values, float* weights) {
+    const int64_t from = greatest(begin, ranges.first), to = least(end, ranges.last);
+    if (from >= to) return;
+    score(from, to, keys.from(from - begin), weights);
+    weigh(from, to, values.from(from - begin), weights);
   }
 
   // weights = scaled and masked scores; raises the maxima and lowers what is summed so far to fit.
-  void score(int64_t begin, int64_t end) {
-    const float slope = f.masks.slope(h);
+  void score(int64_t begin, int64_t end, Rows keys, float* weights) {
+    const float slope = f->masks.slope(h);
     Vector highest[VECTORS];
     for (int v = 0; v < ranges.vectors; v++) highest[v] = maximum_score[v];
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
       float* scores = weights + (j - begin) * QUERIES;
-      if (!f.slots) {
-        prefetch_rows(f.v, b, j, j + tile.count, g, f.D);
-        prefetch_rows(f.k, b, j + tile.count, least(j + tile.count + COARSE, ranges.last), g, f.D);
+      multiply(tile.count, tile.end - tile.begin, f->D, {keys.from(j - begin).data, keys.stride, 1},
+               query + tile.begin * LANES, QUERIES, scores + tile.begin * LANES, QUERIES, false);
+      for (int v = tile.begin; v < tile.end; v++) {
+        float* at = scores + v * LANES;
+        Vector top = highest[v];
+        if (tile.masked || slope != 0.0f) ranges.mask(at, tile, v, slope);
+        for (int64_t i = 0; i < tile.count; i++) top = maximum(load(at + i * QUERIES), top);
+        highest[v] = top;
       }
-      const Strided keys = f.rows_of(f.k, b, j, tile.count, g, false, copy);
-      multiply(tile.count, tile.end - tile.begin, f.D, keys, query + tile.begin * LANES, QUERIES,
-               scores + tile.begin * LANES, QUERIES, false);
-      for (int v = tile.begin; v < tile.end; v++)
-        if (tile.masked || slope != 0.0f)
-          for (int64_t i = 0; i < tile.count; i++) {
-            float* at = scores + i * QUERIES + v * LANES;
-            const Vector s = ranges.masked(load(at), v, j + i, slope);
-            store(at, s);
-            highest[v] = maximum(s, highest[v]);
-          }
-        else
-          for (int64_t i = 0; i < tile.count; i++)
-            highest[v] = maximum(load(scores + i * QUERIES + v * LANES), highest[v]);
       j += tile.count;
     }
     for (int v = 0; v < ranges.vectors; v++) {
@@ -110,32 +123,32 @@ struct Block {
       maximum_score[v] = highest[v];
       sum[v] *= factor;
       if (begin > ranges.first)
-        for (int64_t d = 0; d < f.D; d++) {
+        for (int64_t d = 0; d < f->D; d++) {
           float* at = output + d * QUERIES + v * LANES;
           store(at, load(at) * factor);
         }
     }
   }
 
-  // sum += weights, output += v^T weights, with weights = 2^(scores - maximum).
-  void weigh(int64_t begin, int64_t end) {
+  // sum += weights, output += values^T weights, with weights = 2^(scores - maximum).
+  void weigh(int64_t begin, int64_t end, Rows values, float* weights) {
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
       float* scores = weights + (j - begin) * QUERIES;
       for (int v = tile.begin; v < tile.end; v++) {
+        const Vector top = maximum_score[v];
         Vector total = sum[v];
-        for (int64_t i = 0; i < tile.count; i++) {
-          float* at = scores + i * QUERIES + v * LANES;
-          const Vector weight = power_of_two(load(at) - maximum_score[v]);
+        float* at = scores + v * LANES;
+        for (int64_t i = 0; i < tile.count; i++, at += QUERIES) {
+          const Vector weight = power_of_two(load(at) - top);
           total += weight;
           store(at, weight);
         }
         sum[v] = total;
-        if (f.dropout.active()) drop(scores, v, j, tile.count);
+        if (f->dropout.active()) drop(scores, v, j, tile.count);
       }
-      const Strided values = f.rows_of(f.v, b, j, tile.count, g, false, copy);
-      multiply(f.D, tile.end - tile.begin, tile.count, {values.data, 1, values.row}, scores + tile.begin * LANES, QUERIES,
-               output + tile.begin * LANES, QUERIES, true);
+      multiply(f->D, tile.end - tile.begin, tile.count, {values.from(j - begin).data, 1, values.stride},
+               scores + tile.begin * LANES, QUERIES, output + tile.begin * LANES, QUERIES, true);
       j += tile.count;
     }
   }
@@ -143,7 +156,7 @@ struct Block {
   void drop(float* scores, int v, int64_t j, int64_t keys) const {
     for (int64_t i = 0; i < keys; i += 4) {
       IntVector keeps[4];
-      f.dropout.keep4((b * f.H + h) * f.T + first + v * LANES, (j + i) / 4, keeps);
+      f->dropout.keep4((b * f->H + h) * f->T + first + v * LANES, (j + i) / 4, keeps);
       for (int64_t w = 0; w < 4 && i + w < keys; w++) {
         float* at = scores + (i + w) * QUERIES + v * LANES;
         store(at, keeps[w] ? load(at) : Vector{});
@@ -154,31 +167,56 @@ struct Block {
   void finish() {
     for (int v = 0; v < ranges.vectors; v++) {
       const IntVector empty = sum[v] == 0.0f;
-      const Vector factor = empty ? Vector{} : f.dropout.factor / sum[v];
-      const int64_t rows = least(LANES, count - v * LANES);
-      for (int64_t d = 0; d < f.D; d += LANES) {
-        float* to = f.y.at(b, first + v * LANES, h) + d;
+      const Vector factor = empty ? Vector{} : f->dropout.factor / sum[v];
+      const int64_t begin = first + v * LANES, rows = least(LANES, first + count - begin);
+      for (int64_t d = 0; d < f->D; d += LANES) {
+        float* to = f->y.at(b, begin, h) + d;
         const float* from = output + d * QUERIES + v * LANES;
         Vector block[LANES];
-        if (rows == LANES && d + LANES <= f.D) {
+        if (rows == LANES && d + LANES <= f->D) {
 #pragma GCC unroll 16
           for (int i = 0; i < LANES; i++) block[i] = factor * load(from + i * QUERIES);
           transpose(block);
 #pragma GCC unroll 16
-          for (int i = 0; i < LANES; i++) store(to + i * f.y.position, block[i]);
+          for (int i = 0; i < LANES; i++) store(to + i * f->y.position, block[i]);
         } else {
-          for (int i = 0; i < LANES; i++) block[i] = d + i < f.D ? factor * load(from + i * QUERIES) : Vector{};
+          for (int i = 0; i < LANES; i++) block[i] = d + i < f->D ? factor * load(from + i * QUERIES) : Vector{};
           transpose(block);
-          for (int i = 0; i < LANES && i < rows; i++) store_some(to + i * f.y.position, block[i], f.D - d);
+          for (int i = 0; i < LANES && i < rows; i++) store_some(to + i * f->y.position, block[i], f->D - d);
         }
       }
-      if (f.log_sum_exp) {
+      if (f->log_sum_exp) {
         const Vector result = empty ? broadcast(-__builtin_inff()) : LN_2 * maximum_score[v] + log(sum[v]);
-        store_some(f.log_sum_exp + (b * f.H + h) * f.T + first + v * LANES, result, rows);
+        store_some(f->log_sum_exp + (b * f->H + h) * f->T + begin, result, rows);
       }
     }
   }
 };
+
+// Queries begin <= i < end of one head, at most BLOCKS blocks of them.
+void attend_blocks(const Forward& f, int64_t b, int64_t h, int64_t begin, int64_t end, float* scratch) {
+  const int64_t chunk = clamp(CHUNK_FLOATS / f.width / FINE * FINE, FINE, CHUNK), g = h / (f.H / f.G);
+  float *keys = scratch, *values = keys + chunk * f.width, *weights = values + chunk * f.width;
+  float* memory = weights + chunk * QUERIES;
+  Block blocks[BLOCKS];
+  int64_t count = 0, first = INT32_MAX, last = 0;
+  for (int64_t i = begin; i < end; i += QUERIES, count++, memory += 2 * f.D * QUERIES) {
+    blocks[count].aim(f, b, h, i, least(QUERIES, end - i), memory);
+    first = least(first, blocks[count].ranges.first);
+    last = greatest(last, blocks[count].ranges.last);
+  }
+  f.prefetch(b, g, first, least(first + chunk, last));
+  for (int64_t n = 0; n < count; n++) blocks[n].begin();
+  for (int64_t j = first; j < last; j += chunk) {
+    const int64_t limit = least(j + chunk, last), next = least(limit + chunk, last);
+    const Rows k = f.rows(f.k, b, j, limit, g, count > 1, keys), v = f.rows(f.v, b, j, limit, g, count > 1, values);
+    for (int64_t n = 0; n < count; n++) {
+      f.prefetch(b, g, limit + (next - limit) * n / count, limit + (next - limit) * (n + 1) / count);
+      blocks[n].attend(j, limit, k, v, weights);
+    }
+  }
+  for (int64_t n = 0; n < count; n++) blocks[n].finish();
+}
 
 // One query position of up to GROUP heads that share a key head: for decoding, where reading k and v is all the work.
 struct Position {
@@ -191,7 +229,7 @@ struct Position {
 
   Position(const Forward& forward, int64_t row, int64_t head, int64_t count, int64_t position, float* scratch)
       : f(forward), b(row), first_head(head), heads(count), g(head / (f.H / f.G)), t(position),
-        width(quotient_up(f.D, LANES) * LANES), ranges(f.masks, b, t, 1), query(scratch), output(query + GROUP * width),
+        width(f.width), ranges(f.masks, b, t, 1), query(scratch), output(query + GROUP * width),
         weights(output + GROUP * width), copy(weights + GROUP * CHUNK) {}
 
   void run() {
@@ -209,8 +247,8 @@ struct Position {
       for (int64_t h = 0; h < heads; h++) weigh(h, j, end);
       for (int64_t i = j; i < end; i += COARSE) {
         const int64_t count = least(COARSE, end - i);
-        const Strided values = f.rows_of(f.v, b, i, count, g, true, copy);
-        multiply(heads, width / LANES, count, {weights + i - j, CHUNK, 1}, values.data, values.row, output, width, true);
+        const Rows values = f.rows(f.v, b, i, i + count, g, f.D % LANES != 0, copy);
+        multiply(heads, width / LANES, count, {weights + i - j, CHUNK, 1}, values.data, values.stride, output, width, true);
       }
     }
     for (int64_t h = 0; h < heads; h++) {
@@ -226,12 +264,13 @@ struct Position {
   void score(int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; j += LANES) {
       const int64_t count = least(LANES, end - j);
-      const Strided keys = f.rows_of(f.k, b, j, count, g, false, copy);
+      const float* keys[LANES];
+      for (int64_t i = 0; i < count; i++) keys[i] = f.row(f.k, b, j + i, g);
       for (int64_t h = 0; h < heads; h++) {
         const float *q = query + h * width, slope = f.masks.slope(first_head + h);
         Vector dots[LANES];
         for (int i = 0; i < LANES; i++)
-          dots[i] = i < count ? products_of(q, keys.data + i * keys.row, f.D) : Vector{};
+          dots[i] = i < count ? products_of(q, keys[i], f.D) : Vector{};
         Vector scores = sums_of(dots);
         if (slope != 0.0f) {
           const IntVector distance = integers(ranges.position[0][0] - j) - lane_numbers();
@@ -279,12 +318,13 @@ void attention(const Call& call) {
     });
     return;
   }
-  const int64_t blocks = quotient_up(f.T, QUERIES);
-  parallel(call.context, f.B * f.H * blocks, [&](int64_t index, int32_t worker) {
-    // The last blocks of a causal head see the most keys: they come first.
-    const int64_t b = index / (f.H * blocks), h = index / blocks % f.H, first = (blocks - 1 - index % blocks) * QUERIES;
-    const int64_t end = least(first + QUERIES, f.T), live = clamp(f.masks.queries(b), first, end);
-    if (live > first) Block(f, b, h, first, live - first, scratch(worker)).run();
+  const int64_t blocks = clamp(f.B * f.H * quotient_up(f.T, QUERIES) / TASKS, 1, least(BLOCKS, BLOCK_FLOATS / QUERIES / f.D));
+  const int64_t queries = blocks * QUERIES, tasks = quotient_up(f.T, queries);
+  parallel(call.context, f.B * f.H * tasks, [&](int64_t index, int32_t worker) {
+    // The last queries of a causal head see the most keys: they come first.
+    const int64_t b = index / (f.H * tasks), h = index / tasks % f.H, begin = (tasks - 1 - index % tasks) * queries;
+    const int64_t end = least(begin + queries, f.T), live = clamp(f.masks.queries(b), begin, end);
+    if (live > begin) attend_blocks(f, b, h, begin, live, scratch(worker));
     f.write_empty(b, h, live, end);
   });
 }

@@ -49,11 +49,12 @@ struct Heads {
   float* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
 };
 
-// Rows of a head lie far apart, often a page each, where no hardware prefetcher follows. These come to the second cache.
-HEDDLE_INLINE void prefetch_rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
-  if (!x.data) return;
-  for (int64_t i = begin; i < end; i++)
-    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(x.at(b, i, head) + d, 0, 2);
+// Rows of a head lie far apart, often a page each: a copy of them is what the products read. `to` has rows of whole
+// vectors, filled up with zeros.
+HEDDLE_INLINE void copy_row(float* to, const float* from, int64_t D) {
+  int64_t d = 0;
+  for (; d + LANES <= D; d += LANES) store(to + d, load(from + d));
+  if (d < D) store(to + d, load_some(from + d, D - d));
 }
 
 template <typename T>
@@ -97,6 +98,8 @@ struct Ranges {
   int64_t first, last;        // outside of these keys no query sees any
   int64_t all_low, all_high;  // within these every query sees all
   int vectors;
+
+  Ranges() {}
 
   // Of queries first_query <= i < first_query + count. Lanes beyond repeat the last one: nobody looks at what they give.
   Ranges(const Masks& masks, int64_t b, int64_t first_query, int64_t count) {
@@ -146,13 +149,16 @@ struct Ranges {
     return (low[v] <= static_cast<int32_t>(j)) & (high[v] > static_cast<int32_t>(j));
   }
 
-  // Scores of one key for the queries of vector v, made ready for the softmax: ALiBi's slope, and -inf where masked.
-  Vector masked(Vector scores, int v, int64_t j, float slope) const {
-    if (slope != 0.0f) {
-      const Vector distance = __builtin_convertvector(position[v] - static_cast<int32_t>(j), Vector);
-      scores -= slope * magnitude(distance);
+  // Makes the scores of a tile's keys (QUERIES apart) for the queries of vector v ready for a softmax: subtracts ALiBi's
+  // slope * distance, and puts -inf where a query does not see a key.
+  void mask(float* scores, const Tile& tile, int v, float slope) const {
+    const IntVector from = low[v], to = high[v], p = position[v];
+    for (int64_t i = 0; i < tile.count; i++, scores += QUERIES) {
+      const IntVector j = integers(tile.first + i);
+      Vector s = load(scores);
+      if (slope != 0.0f) s -= slope * magnitude(__builtin_convertvector(p - j, Vector));
+      store(scores, ((j >= from) & (j < to)) != 0 ? s : broadcast(-__builtin_inff()));
     }
-    return sees(v, j) ? scores : broadcast(-__builtin_inff());
   }
 };
 

@@ -9,9 +9,9 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-constexpr int64_t TASKS = 32;                 // a row and key head is cut where there are fewer of them
-constexpr int64_t SHORTEST = 2 * QUERIES;     // span
-constexpr int64_t SPAN_FLOATS = 1 << 16;      // of k, v, dk or dv: four of them fill half of a 2 MiB cache
+constexpr int64_t TASKS = 32;               // a row and key head is cut where there are fewer of them
+constexpr int64_t SHORTEST = 2 * QUERIES;   // span
+constexpr int64_t SPAN_FLOATS = 1 << 15;    // of k, v, dk or dv, so that all four stay in the second cache
 
 struct Backward {
   Heads q, k, v, y, dy, dq, dk, dv;
@@ -31,61 +31,80 @@ struct Backward {
 
   int64_t span() const {
     const int64_t pieces = quotient_up(TASKS, B * G), longest = greatest(T, S);
-    const int64_t limit = greatest(SPAN_FLOATS / width / QUERIES * QUERIES, SHORTEST);
-    return clamp(quotient_up(quotient_up(longest, pieces), QUERIES) * QUERIES, SHORTEST, limit);
+    const int64_t limit = greatest(SPAN_FLOATS / width / QUERIES * QUERIES, QUERIES);
+    return least(greatest(quotient_up(quotient_up(longest, pieces), QUERIES) * QUERIES, SHORTEST), limit);
+  }
+};
+
+// Rows begin <= i < end of keys and values, and what their gradients have gathered. All are rows of whole vectors.
+struct Span {
+  int64_t begin, end, key_stride, value_stride;
+  const float *keys, *values;
+  float *key_gradients, *value_gradients;
+
+  // Copies them to `scratch`, unless they are whole vectors and read just once.
+  void load(const Backward& f, int64_t b, int64_t g, bool once, float* scratch) {
+    const int64_t size = (end - begin) * f.width;
+    key_gradients = scratch, value_gradients = scratch + size;
+    memset(scratch, 0, sizeof(float) * 2 * size);
+    keys = f.k.at(b, begin, g), values = f.v.at(b, begin, g);
+    key_stride = f.k.position, value_stride = f.v.position;
+    if (once && f.D % LANES == 0) return;
+    float *key_copy = scratch + 2 * size, *value_copy = scratch + 3 * size;
+    for (int64_t i = 0; i < end - begin; i++) copy_row(key_copy + i * f.width, keys + i * key_stride, f.D);
+    for (int64_t i = 0; i < end - begin; i++) copy_row(value_copy + i * f.width, values + i * value_stride, f.D);
+    keys = key_copy, values = value_copy;
+    key_stride = value_stride = f.width;
   }
 };
 
 // A block of queries of one head against a span of keys.
 struct Block {
   const Backward& f;
-  const int64_t b, h, g, first, count;
+  const int64_t b, h, first, count;
   const Ranges ranges;
-  // [D][QUERIES] twice, [COARSE][QUERIES] twice; then [rows][width], used where D is not whole vectors.
-  float *query, *gradient, *weights, *score_gradients, *query_copy, *gradient_copy, *key_copy, *product;
+  // [QUERIES][width]; [D][QUERIES]; [COARSE][QUERIES].
+  float *query, *gradient, *query_gradient, *query_columns, *gradient_columns, *weights, *score_gradients;
   Vector log_sum_exp[VECTORS], delta[VECTORS];
 
   Block(const Backward& backward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* scratch)
-      : f(backward), b(row), h(head), g(head / (f.H / f.G)), first(first_query), count(queries),
-        ranges(f.masks, b, first, count), query(scratch), gradient(query + f.D * QUERIES),
-        weights(gradient + f.D * QUERIES), score_gradients(weights + COARSE * QUERIES),
-        query_copy(score_gradients + COARSE * QUERIES) {
-    const int64_t copy = f.D % LANES ? f.width * QUERIES : 0;
-    gradient_copy = query_copy + copy;
-    key_copy = gradient_copy + copy;
-    product = key_copy + copy;
-  }
+      : f(backward), b(row), h(head), first(first_query), count(queries), ranges(f.masks, b, first, count),
+        query(scratch), gradient(query + f.width * QUERIES), query_gradient(gradient + f.width * QUERIES),
+        query_columns(query_gradient + f.width * QUERIES), gradient_columns(query_columns + f.D * QUERIES),
+        weights(gradient_columns + f.D * QUERIES), score_gradients(weights + COARSE * QUERIES) {}
 
-  void run(int64_t begin, int64_t end) {
-    begin = greatest(begin, ranges.first);
-    end = least(end, ranges.last);
-    if (begin >= end) return;
+  bool sees(int64_t begin, int64_t end) const { return greatest(begin, ranges.first) < least(end, ranges.last); }
+
+  // Adds to the gradients of the span and sets query_gradient.
+  void run(const Span& span) {
+    const int64_t begin = greatest(span.begin, ranges.first), end = least(span.end, ranges.last);
     prepare();
-    const Strided queries = whole(f.q.at(b, first, h), f.q.position, count, query_copy);
-    const Strided gradients = whole(f.dy.at(b, first, h), f.dy.position, count, gradient_copy);
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
-      j += tile.count;
-      if (tile.begin >= tile.end) continue;
-      const int64_t from = tile.begin * LANES, rows = least(tile.end * LANES, count) - from;
-      const float *key = f.k.at(b, tile.first, g), *value = f.v.at(b, tile.first, g);
-      multiply(tile.count, tile.end - tile.begin, f.D, {key, f.k.position, 1}, query + from, QUERIES, weights + from, QUERIES,
-               false);
-      multiply(tile.count, tile.end - tile.begin, f.D, {value, f.v.position, 1}, gradient + from, QUERIES,
-               score_gradients + from, QUERIES, false);
+      const int64_t vectors = tile.end - tile.begin, from = tile.begin * LANES, rows = least(vectors * LANES, count - from);
+      const int64_t at = (j - span.begin) * f.width;
+      const float *keys = span.keys + (j - span.begin) * span.key_stride;
+      const float* values = span.values + (j - span.begin) * span.value_stride;
+      float *s = weights + from, *ds = score_gradients + from;
+      multiply(tile.count, vectors, f.D, {keys, span.key_stride, 1}, query_columns + from, QUERIES, s, QUERIES, false);
+      multiply(tile.count, vectors, f.D, {values, span.value_stride, 1}, gradient_columns + from, QUERIES, ds, QUERIES, false);
       for (int v = tile.begin; v < tile.end; v++) differentiate(tile, v);
-      const Strided keys = whole(key, f.k.position, tile.count, key_copy);
-      accumulate(tile.count, rows, {weights + from, QUERIES, 1}, gradients.data + from * gradients.row, gradients.row,
-                 f.dv, tile.first, g);
-      accumulate(tile.count, rows, {score_gradients + from, QUERIES, 1}, queries.data + from * queries.row, queries.row,
-                 f.dk, tile.first, g);
-      accumulate(rows, tile.count, {score_gradients + from, 1, QUERIES}, keys.data, keys.row, f.dq, first + from, h);
+      multiply(tile.count, f.width / LANES, rows, {s, QUERIES, 1}, gradient + from * f.width, f.width,
+               span.value_gradients + at, f.width, true);
+      multiply(tile.count, f.width / LANES, rows, {ds, QUERIES, 1}, query + from * f.width, f.width,
+               span.key_gradients + at, f.width, true);
+      multiply(rows, f.width / LANES, tile.count, {ds, 1, QUERIES}, keys, span.key_stride, query_gradient + from * f.width,
+               f.width, true);
+      j += tile.count;
     }
   }
 
   void prepare() {
-    transpose_into(query, QUERIES, f.q.at(b, first, h), f.q.position, count, f.D, f.scale * LOG2_E);
-    transpose_into(gradient, QUERIES, f.dy.at(b, first, h), f.dy.position, count, f.D, 1.0f);
+    for (int64_t i = 0; i < count; i++) copy_row(query + i * f.width, f.q.at(b, first + i, h), f.D);
+    for (int64_t i = 0; i < count; i++) copy_row(gradient + i * f.width, f.dy.at(b, first + i, h), f.D);
+    memset(query_gradient, 0, sizeof(float) * f.width * count);
+    transpose_into(query_columns, QUERIES, query, f.width, count, f.D, f.scale * LOG2_E);
+    transpose_into(gradient_columns, QUERIES, gradient, f.width, count, f.D, 1.0f);
     const float* lse = f.log_sum_exp + (b * f.H + h) * f.T + first;
     for (int v = 0; v < ranges.vectors; v++) {
       const int64_t begin = v * LANES, rows = least(LANES, count - begin);
@@ -93,7 +112,7 @@ struct Block {
       log_sum_exp[v] = x == -__builtin_inff() ? Vector{} : x * LOG2_E;  // where all keys are masked
       Vector products[LANES];
       for (int i = 0; i < LANES; i++)
-        products[i] = i < rows ? products_of(f.dy.at(b, first + begin + i, h), f.y.at(b, first + begin + i, h), f.D) : Vector{};
+        products[i] = i < rows ? products_of(gradient + (begin + i) * f.width, f.y.at(b, first + begin + i, h), f.D) : Vector{};
       delta[v] = sums_of(products);
     }
   }
@@ -101,72 +120,91 @@ struct Block {
   // weights: scores to dropped weights. score_gradients: gradients of those to gradients of the scores before `scale`.
   void differentiate(const Ranges::Tile& tile, int v) const {
     const float slope = f.masks.slope(h);
-    const bool plain = !tile.masked && slope == 0.0f;
-    IntVector keeps[4];
-    for (int64_t i = 0; i < tile.count; i++) {
-      float *s = weights + i * QUERIES + v * LANES, *ds = score_gradients + i * QUERIES + v * LANES;
-      const Vector scores = plain ? load(s) : ranges.masked(load(s), v, tile.first + i, slope);
-      const Vector weight = power_of_two(scores - log_sum_exp[v]);
-      Vector kept = weight, dweight = load(ds);
-      if (f.dropout.active()) {
-        if (i % 4 == 0) f.dropout.keep4((b * f.H + h) * f.T + first + v * LANES, (tile.first + i) / 4, keeps);
-        kept = keeps[i % 4] ? weight * f.dropout.factor : Vector{};
-        dweight = keeps[i % 4] ? dweight * f.dropout.factor : Vector{};
-      }
-      store(s, kept);
-      store(ds, weight * (dweight - delta[v]) * f.scale);
+    const Vector base = log_sum_exp[v], mean = delta[v], scale = broadcast(f.scale);
+    float *s = weights + v * LANES, *ds = score_gradients + v * LANES;
+    if (tile.masked || slope != 0.0f) ranges.mask(s, tile, v, slope);
+    if (f.dropout.active()) return differentiate_dropped(tile, v);
+    for (int64_t i = 0; i < tile.count; i++, s += QUERIES, ds += QUERIES) {
+      const Vector weight = power_of_two(load(s) - base);
+      store(s, weight);
+      store(ds, weight * (load(ds) - mean) * scale);
     }
   }
 
-  // Rows as whole vectors: where they lie, or copied and filled up with zeros.
-  Strided whole(const float* from, int64_t stride, int64_t rows, float* copy) const {
-    if (f.D % LANES == 0) return {from, stride, 1};
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t d = 0; d < f.D; d += LANES) store(copy + i * f.width + d, load_some(from + i * stride + d, f.D - d));
-    return {copy, f.width, 1};
-  }
-
-  // `rows` rows of a gradient (which nobody may have asked for) += a times rows of whole vectors.
-  void accumulate(int64_t rows, int64_t depth, Strided a, const float* from, int64_t from_row, const Heads& sum,
-                  int64_t position, int64_t head) const {
-    if (!sum.data) return;
-    float* to = sum.at(b, position, head);
-    const int64_t to_row = sum.position;
-    if (f.D % LANES == 0) return multiply(rows, f.D / LANES, depth, a, from, from_row, to, to_row, true);
-    multiply(rows, f.width / LANES, depth, a, from, from_row, product, f.width, false);
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t d = 0; d < f.D; d += LANES) {
-        const Vector x = load_some(to + i * to_row + d, f.D - d) + load(product + i * f.width + d);
-        store_some(to + i * to_row + d, x, f.D - d);
-      }
+  void differentiate_dropped(const Ranges::Tile& tile, int v) const {
+    IntVector keeps[4];
+    for (int64_t i = 0; i < tile.count; i++) {
+      float *s = weights + i * QUERIES + v * LANES, *ds = score_gradients + i * QUERIES + v * LANES;
+      if (i % 4 == 0) f.dropout.keep4((b * f.H + h) * f.T + first + v * LANES, (tile.first + i) / 4, keeps);
+      const Vector weight = power_of_two(load(s) - log_sum_exp[v]);
+      const Vector dweight = keeps[i % 4] ? load(ds) * f.dropout.factor : Vector{};
+      store(s, keeps[i % 4] ? weight * f.dropout.factor : Vector{});
+      store(ds, weight * (dweight - delta[v]) * f.scale);
+    }
   }
 };
+
+// Rows begin <= i < end of a gradient, which nobody may have asked for, become or gain what was gathered.
+void write_rows(const Heads& to, int64_t b, int64_t begin, int64_t end, int64_t head, const float* from, int64_t D,
+                int64_t width, bool add) {
+  if (!to.data) return;
+  for (int64_t i = begin; i < end; i++, from += width) {
+    float* row = to.at(b, i, head);
+    for (int64_t d = 0; d < D; d += LANES) {
+      const Vector x = load(from + d);
+      store_some(row + d, add ? load_some(row + d, D - d) + x : x, D - d);
+    }
+  }
+}
 
 void clear(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
   if (!x.data) return;
   for (int64_t i = begin; i < end; i++) memset(x.at(b, i, head), 0, sizeof(float) * D);
 }
 
+// Queries query <= i < query_end of all heads that share a key head against a span of its keys. When `first`, all their
+// gradients are written; later what was found is added.
+void meet(const Backward& f, int64_t b, int64_t g, int64_t query, int64_t query_end, Span span, bool first, float* scratch) {
+  const int64_t heads = f.H / f.G, live = clamp(f.masks.queries(b), query, greatest(query, query_end));
+  float* memory = scratch + 4 * greatest(0, span.end - span.begin) * f.width;
+  bool loaded = false;
+  for (int64_t h = g * heads; h < (g + 1) * heads; h++)
+    for (int64_t i = query; i < query_end; i += QUERIES) {
+      int64_t written = i;
+      const int64_t end = least(i + QUERIES, query_end), live_end = least(end, live);
+      if (live_end > i) {
+        Block block(f, b, h, i, live_end - i, memory);
+        if (block.sees(span.begin, span.end)) {
+          if (!loaded) span.load(f, b, g, heads == 1 && query_end - query <= QUERIES, scratch);
+          loaded = true;
+          block.run(span);
+          write_rows(f.dq, b, i, live_end, h, block.query_gradient, f.D, f.width, !first);
+          written = live_end;
+        }
+      }
+      if (first) clear(f.dq, b, written, end, h, f.D);
+    }
+  if (loaded) {
+    write_rows(f.dk, b, span.begin, span.end, g, span.key_gradients, f.D, f.width, !first);
+    write_rows(f.dv, b, span.begin, span.end, g, span.value_gradients, f.D, f.width, !first);
+  } else if (first) {
+    clear(f.dk, b, span.begin, span.end, g, f.D);
+    clear(f.dv, b, span.begin, span.end, g, f.D);
+  }
+}
+
 }  // namespace
 
 void attention_backward(const Call& call) {
   const Backward f(call, *static_cast<const AttentionBackwardAttributes*>(call.attributes));
-  const int64_t span = f.span(), spans = quotient_up(greatest(f.T, f.S), span), heads = f.H / f.G;
+  const int64_t length = f.span(), spans = quotient_up(greatest(f.T, f.S), length);
   for (int64_t phase = 0; phase < spans; phase++)
     parallel(call.context, f.B * f.G * spans, [&](int64_t index, int32_t worker) {
       const int64_t b = index / (f.G * spans), g = index / spans % f.G;
-      const int64_t key = index % spans * span, query = (index + phase) % spans * span;
-      const int64_t key_end = least(key + span, f.S), query_end = least(query + span, f.T);
-      if (phase == 0) {
-        clear(f.dk, b, key, key_end, g, f.D);
-        clear(f.dv, b, key, key_end, g, f.D);
-        for (int64_t h = g * heads; h < (g + 1) * heads; h++) clear(f.dq, b, query, query_end, h, f.D);
-      }
-      if (key >= key_end) return;
-      const int64_t live = least(query_end, f.masks.queries(b));
-      for (int64_t h = g * heads; h < (g + 1) * heads; h++)
-        for (int64_t i = query; i < live; i += QUERIES)
-          Block(f, b, h, i, least(QUERIES, live - i), static_cast<float*>(call.context->scratch[worker])).run(key, key_end);
+      const int64_t key = index % spans * length, query = (index + phase) % spans * length;
+      Span span = {};
+      span.begin = key, span.end = least(key + length, f.S);
+      meet(f, b, g, query, least(query + length, f.T), span, phase == 0, static_cast<float*>(call.context->scratch[worker]));
     });
 }
 
