@@ -49,7 +49,8 @@ struct Forward {
   // Those of begin <= j < end: where they lie, or a copy, which pays if it is read more than once.
   Rows rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t g, bool again, float* copy) const {
     if (!slots && !again) return {x.at(b, begin, g), x.position};
-    for (int64_t j = begin; j < end; j++) copy_row(copy + (j - begin) * width, row(x, b, j, g), D);
+    if (!slots) copy_rows(copy, width, x.at(b, begin, g), x.position, end - begin, D);
+    else for (int64_t j = begin; j < end; j++) copy_rows(copy + (j - begin) * width, 0, row(x, b, j, g), 0, 1, D);
     return {copy, width};
   }
 

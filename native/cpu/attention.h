@@ -49,12 +49,20 @@ struct Heads {
   float* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
 };
 
-// Rows of a head lie far apart, often a page each: a copy of them is what the products read. `to` has rows of whole
-// vectors, filled up with zeros.
-HEDDLE_INLINE void copy_row(float* to, const float* from, int64_t D) {
-  int64_t d = 0;
-  for (; d + LANES <= D; d += LANES) store(to + d, load(from + d));
-  if (d < D) store(to + d, load_some(from + d, D - d));
+// Rows of D numbers to rows of whole vectors, filled up with zeros. Rows of a head lie far apart, often a page each: what
+// is read several times is read from such a copy.
+static inline void copy_rows(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows, int64_t D) {
+  const int64_t whole = D / LANES * LANES;
+  for (int64_t i = 0; i < rows; i++, to += to_row, from += from_row) {
+    for (int64_t d = 0; d < whole; d += LANES) store(to + d, load(from + d));
+    if (whole < D) store(to + whole, load_some(from + whole, D - whole));
+  }
+}
+
+// Asks for rows to be fetched to the second cache: no hardware prefetcher follows them.
+static inline void prefetch_rows(const float* from, int64_t from_row, int64_t rows, int64_t D) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(from + i * from_row + d, 0, 2);
 }
 
 template <typename T>

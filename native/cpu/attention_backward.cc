@@ -9,8 +9,8 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-constexpr int64_t TASKS = 32;               // a row and key head is cut where there are fewer of them
-constexpr int64_t SHORTEST = 2 * QUERIES;   // span
+constexpr int64_t TASKS = 16;               // a row and key head is cut where there are fewer of them
+constexpr int64_t SHORTEST = 4 * QUERIES;   // span
 constexpr int64_t SPAN_FLOATS = 1 << 15;    // of k, v, dk or dv, so that all four stay in the second cache
 
 struct Backward {
@@ -38,21 +38,28 @@ struct Backward {
 
 // Rows begin <= i < end of keys and values, and what their gradients have gathered. All are rows of whole vectors.
 struct Span {
-  int64_t begin, end, key_stride, value_stride;
+  int64_t begin, end;
+  bool once;
+  int64_t key_stride, value_stride;
   const float *keys, *values;
   float *key_gradients, *value_gradients;
 
   // Copies them to `scratch`, unless they are whole vectors and read just once.
-  void load(const Backward& f, int64_t b, int64_t g, bool once, float* scratch) {
+  void load(const Backward& f, int64_t b, int64_t g, bool only, float* scratch) {
+    once = only;
     const int64_t size = (end - begin) * f.width;
     key_gradients = scratch, value_gradients = scratch + size;
     memset(scratch, 0, sizeof(float) * 2 * size);
     keys = f.k.at(b, begin, g), values = f.v.at(b, begin, g);
     key_stride = f.k.position, value_stride = f.v.position;
-    if (once && f.D % LANES == 0) return;
+    if (once && f.D % LANES == 0) {
+      prefetch_rows(keys, key_stride, end - begin, f.D);
+      prefetch_rows(values, value_stride, end - begin, f.D);
+      return;
+    }
     float *key_copy = scratch + 2 * size, *value_copy = scratch + 3 * size;
-    for (int64_t i = 0; i < end - begin; i++) copy_row(key_copy + i * f.width, keys + i * key_stride, f.D);
-    for (int64_t i = 0; i < end - begin; i++) copy_row(value_copy + i * f.width, values + i * value_stride, f.D);
+    copy_rows(key_copy, f.width, keys, key_stride, end - begin, f.D);
+    copy_rows(value_copy, f.width, values, value_stride, end - begin, f.D);
     keys = key_copy, values = value_copy;
     key_stride = value_stride = f.width;
   }
@@ -64,12 +71,14 @@ struct Block {
   const int64_t b, h, first, count;
   const Ranges ranges;
   // [QUERIES][width]; [D][QUERIES]; [COARSE][QUERIES].
-  float *query, *gradient, *query_gradient, *query_columns, *gradient_columns, *weights, *score_gradients;
+  const float *query, *gradient;
+  int64_t query_stride, gradient_stride;
+  float *query_copy, *gradient_copy, *query_gradient, *query_columns, *gradient_columns, *weights, *score_gradients;
   Vector log_sum_exp[VECTORS], delta[VECTORS];
 
   Block(const Backward& backward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* scratch)
       : f(backward), b(row), h(head), first(first_query), count(queries), ranges(f.masks, b, first, count),
-        query(scratch), gradient(query + f.width * QUERIES), query_gradient(gradient + f.width * QUERIES),
+        query_copy(scratch), gradient_copy(query_copy + f.width * QUERIES), query_gradient(gradient_copy + f.width * QUERIES),
         query_columns(query_gradient + f.width * QUERIES), gradient_columns(query_columns + f.D * QUERIES),
         weights(gradient_columns + f.D * QUERIES), score_gradients(weights + COARSE * QUERIES) {}
 
@@ -78,7 +87,8 @@ struct Block {
   // Adds to the gradients of the span and sets query_gradient.
   void run(const Span& span) {
     const int64_t begin = greatest(span.begin, ranges.first), end = least(span.end, ranges.last);
-    prepare();
+    prepare(span.once);
+    if (f.dq.data) prefetch_rows(f.dq.at(b, first, h), f.dq.position, count, f.D);
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
       const int64_t vectors = tile.end - tile.begin, from = tile.begin * LANES, rows = least(vectors * LANES, count - from);
@@ -89,9 +99,9 @@ struct Block {
       multiply(tile.count, vectors, f.D, {keys, span.key_stride, 1}, query_columns + from, QUERIES, s, QUERIES, false);
       multiply(tile.count, vectors, f.D, {values, span.value_stride, 1}, gradient_columns + from, QUERIES, ds, QUERIES, false);
       for (int v = tile.begin; v < tile.end; v++) differentiate(tile, v);
-      multiply(tile.count, f.width / LANES, rows, {s, QUERIES, 1}, gradient + from * f.width, f.width,
+      multiply(tile.count, f.width / LANES, rows, {s, QUERIES, 1}, gradient + from * gradient_stride, gradient_stride,
                span.value_gradients + at, f.width, true);
-      multiply(tile.count, f.width / LANES, rows, {ds, QUERIES, 1}, query + from * f.width, f.width,
+      multiply(tile.count, f.width / LANES, rows, {ds, QUERIES, 1}, query + from * query_stride, query_stride,
                span.key_gradients + at, f.width, true);
       multiply(rows, f.width / LANES, tile.count, {ds, 1, QUERIES}, keys, span.key_stride, query_gradient + from * f.width,
                f.width, true);
@@ -99,12 +109,18 @@ struct Block {
     }
   }
 
-  void prepare() {
-    for (int64_t i = 0; i < count; i++) copy_row(query + i * f.width, f.q.at(b, first + i, h), f.D);
-    for (int64_t i = 0; i < count; i++) copy_row(gradient + i * f.width, f.dy.at(b, first + i, h), f.D);
+  void prepare(bool once) {
+    query = f.q.at(b, first, h), gradient = f.dy.at(b, first, h);
+    query_stride = f.q.position, gradient_stride = f.dy.position;
+    if (!once || f.D % LANES) {
+      copy_rows(query_copy, f.width, query, query_stride, count, f.D);
+      copy_rows(gradient_copy, f.width, gradient, gradient_stride, count, f.D);
+      query = query_copy, gradient = gradient_copy;
+      query_stride = gradient_stride = f.width;
+    }
     memset(query_gradient, 0, sizeof(float) * f.width * count);
-    transpose_into(query_columns, QUERIES, query, f.width, count, f.D, f.scale * LOG2_E);
-    transpose_into(gradient_columns, QUERIES, gradient, f.width, count, f.D, 1.0f);
+    transpose_into(query_columns, QUERIES, query, query_stride, count, f.D, f.scale * LOG2_E);
+    transpose_into(gradient_columns, QUERIES, gradient, gradient_stride, count, f.D, 1.0f);
     const float* lse = f.log_sum_exp + (b * f.H + h) * f.T + first;
     for (int v = 0; v < ranges.vectors; v++) {
       const int64_t begin = v * LANES, rows = least(LANES, count - begin);
@@ -112,7 +128,7 @@ struct Block {
       log_sum_exp[v] = x == -__builtin_inff() ? Vector{} : x * LOG2_E;  // where all keys are masked
       Vector products[LANES];
       for (int i = 0; i < LANES; i++)
-        products[i] = i < rows ? products_of(gradient + (begin + i) * f.width, f.y.at(b, first + begin + i, h), f.D) : Vector{};
+        products[i] = i < rows ? products_of(gradient + (begin + i) * gradient_stride, f.y.at(b, first + begin + i, h), f.D) : Vector{};
       delta[v] = sums_of(products);
     }
   }
@@ -148,12 +164,13 @@ struct Block {
 void write_rows(const Heads& to, int64_t b, int64_t begin, int64_t end, int64_t head, const float* from, int64_t D,
                 int64_t width, bool add) {
   if (!to.data) return;
-  for (int64_t i = begin; i < end; i++, from += width) {
-    float* row = to.at(b, i, head);
-    for (int64_t d = 0; d < D; d += LANES) {
-      const Vector x = load(from + d);
-      store_some(row + d, add ? load_some(row + d, D - d) + x : x, D - d);
-    }
+  const int64_t whole = D / LANES * LANES;
+  float* row = to.at(b, begin, head);
+  for (int64_t i = begin; i < end; i++, from += width, row += to.position) {
+    for (int64_t d = 0; d < whole; d += LANES) store(row + d, add ? load(row + d) + load(from + d) : load(from + d));
+    if (whole == D) continue;
+    const Vector last = load(from + whole);
+    store_some(row + whole, add ? load_some(row + whole, D - whole) + last : last, D - whole);
   }
 }
 
