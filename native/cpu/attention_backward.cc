@@ -3,7 +3,6 @@
 // Queries and keys are cut into the same number N of spans; in phase p, task n takes queries n + p mod N against keys n.
 // Within a phase no two tasks write the same rows, and a row gathers its terms in the order of phases: no atomics, no copies.
 #include "attention.h"
-#include "parallel.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
@@ -19,49 +18,45 @@ struct Backward {
   Masks masks;
   WeightDropout dropout;
   float scale;
-  int64_t B, T, S, H, G, D, width;
+  int64_t B, T, P, S, H, G, D, width;
 
   Backward(const Call& call, const AttentionBackwardAttributes& attributes)
       : q(call.in[0]), k(call.in[1]), v(call.in[2]), y(call.in[3]), dy(call.in[5]), dq(call.out[0]), dk(call.out[1]),
         dv(call.out[2]), log_sum_exp(data_of<float>(call.in[4])), masks(call, call.in + 6, attributes),
-        dropout(*call.context, attributes.dropout, attributes.site, call.in[0].shape[1] * call.in[0].shape[2]),
-        scale(attributes.scale), B(call.in[0].shape[0]), T(call.in[0].shape[1]), S(call.in[1].shape[1]),
+        dropout(call, attributes.dropout, attributes.site), scale(attributes.scale), B(call.in[0].shape[0]), T(call.in[0].shape[1]), P(call.in[1].shape[0]), S(call.in[1].shape[1]),
         H(call.in[0].shape[2]), G(call.in[1].shape[2]), D(call.in[0].shape[3]),
         width(quotient_up(D, LANES) * LANES) {}
 
+  // What src/ops/attention.ts sees to.
+  bool valid() const { return G > 0 && H % G == 0 && D <= WIDEST_HEAD && P >= B; }
+
+  // Keys, or queries, of a span.
   int64_t span() const {
-    const int64_t pieces = quotient_up(TASKS, B * G), longest = greatest(T, S);
-    const int64_t limit = greatest(SPAN_FLOATS / width / QUERIES * QUERIES, QUERIES);
-    return least(greatest(quotient_up(quotient_up(longest, pieces), QUERIES) * QUERIES, SHORTEST), limit);
+    const int64_t longest = quotient_up(greatest(T, S), QUERIES) * QUERIES;
+    const int64_t piece = quotient_up(longest, quotient_up(TASKS, B * G) * QUERIES) * QUERIES;
+    return least(clamp(piece, SHORTEST, greatest(SPAN_FLOATS / width / QUERIES * QUERIES, QUERIES)), longest);
   }
 };
 
-// Rows begin <= i < end of keys and values, and what their gradients have gathered. All are rows of whole vectors.
+// Keys begin <= j < end, their values, and what the gradients of both have gathered.
 struct Span {
   int64_t begin, end;
-  bool once;
-  int64_t key_stride, value_stride;
-  const float *keys, *values;
+  bool once;  // only one block meets them: it reads everything where it lies, if it lies in whole vectors
+  Rows keys, values;
   float *key_gradients, *value_gradients;
 
-  // Copies them to `scratch`, unless they are whole vectors and read just once.
-  void load(const Backward& f, int64_t b, int64_t g, bool only, float* scratch) {
-    once = only;
-    const int64_t size = (end - begin) * f.width;
+  void load(const Backward& f, int64_t b, int64_t g, float* scratch) {
+    const int64_t count = end - begin, size = count * f.width;
     key_gradients = scratch, value_gradients = scratch + size;
     memset(scratch, 0, sizeof(float) * 2 * size);
-    keys = f.k.at(b, begin, g), values = f.v.at(b, begin, g);
-    key_stride = f.k.position, value_stride = f.v.position;
-    if (once && f.D % LANES == 0) {
-      prefetch_rows(keys, key_stride, end - begin, f.D);
-      prefetch_rows(values, value_stride, end - begin, f.D);
-      return;
+    keys = f.k.rows(b, begin, g), values = f.v.rows(b, begin, g);
+    if (once) {
+      prefetch(keys, count, f.D);
+      prefetch(values, count, f.D);
+    } else {
+      keys = copied(keys, count, f.D, scratch + 2 * size);
+      values = copied(values, count, f.D, scratch + 3 * size);
     }
-    float *key_copy = scratch + 2 * size, *value_copy = scratch + 3 * size;
-    copy_rows(key_copy, f.width, keys, key_stride, end - begin, f.D);
-    copy_rows(value_copy, f.width, values, value_stride, end - begin, f.D);
-    keys = key_copy, values = value_copy;
-    key_stride = value_stride = f.width;
   }
 };
 
@@ -70,16 +65,16 @@ struct Block {
   const Backward& f;
   const int64_t b, h, first, count;
   const Ranges ranges;
-  // [QUERIES][width]; [D][QUERIES]; [COARSE][QUERIES].
-  const float *query, *gradient;
-  int64_t query_stride, gradient_stride;
-  float *query_copy, *gradient_copy, *query_gradient, *query_columns, *gradient_columns, *weights, *score_gradients;
+  Rows query, gradient;
+  float *query_gradient, *query_copy, *gradient_copy;                         // [QUERIES][width]
+  float *query_columns, *gradient_columns, *weights, *score_gradients;        // [D or COARSE][QUERIES]
   Vector log_sum_exp[VECTORS], delta[VECTORS];
 
   Block(const Backward& backward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* scratch)
       : f(backward), b(row), h(head), first(first_query), count(queries), ranges(f.masks, b, first, count),
-        query_copy(scratch), gradient_copy(query_copy + f.width * QUERIES), query_gradient(gradient_copy + f.width * QUERIES),
-        query_columns(query_gradient + f.width * QUERIES), gradient_columns(query_columns + f.D * QUERIES),
+        query(f.q.rows(b, first, h)), gradient(f.dy.rows(b, first, h)), query_gradient(scratch),
+        query_copy(query_gradient + f.width * QUERIES), gradient_copy(query_copy + f.width * QUERIES),
+        query_columns(gradient_copy + f.width * QUERIES), gradient_columns(query_columns + f.D * QUERIES),
         weights(gradient_columns + f.D * QUERIES), score_gradients(weights + COARSE * QUERIES) {}
 
   bool sees(int64_t begin, int64_t end) const { return greatest(begin, ranges.first) < least(end, ranges.last); }
@@ -88,39 +83,33 @@ struct Block {
   void run(const Span& span) {
     const int64_t begin = greatest(span.begin, ranges.first), end = least(span.end, ranges.last);
     prepare(span.once);
-    if (f.dq.data) prefetch_rows(f.dq.at(b, first, h), f.dq.position, count, f.D);
     for (int64_t j = begin; j < end;) {
       const Ranges::Tile tile = ranges.tile(j, end);
       const int64_t vectors = tile.end - tile.begin, from = tile.begin * LANES, rows = least(vectors * LANES, count - from);
-      const int64_t at = (j - span.begin) * f.width;
-      const float *keys = span.keys + (j - span.begin) * span.key_stride;
-      const float* values = span.values + (j - span.begin) * span.value_stride;
+      const Rows keys = span.keys.from(j - span.begin), values = span.values.from(j - span.begin);
+      const Rows queries = query.from(from), gradients = gradient.from(from);
       float *s = weights + from, *ds = score_gradients + from;
-      multiply(tile.count, vectors, f.D, {keys, span.key_stride, 1}, query_columns + from, QUERIES, s, QUERIES, false);
-      multiply(tile.count, vectors, f.D, {values, span.value_stride, 1}, gradient_columns + from, QUERIES, ds, QUERIES, false);
-      for (int v = tile.begin; v < tile.end; v++) differentiate(tile, v);
-      multiply(tile.count, f.width / LANES, rows, {s, QUERIES, 1}, gradient + from * gradient_stride, gradient_stride,
-               span.value_gradients + at, f.width, true);
-      multiply(tile.count, f.width / LANES, rows, {ds, QUERIES, 1}, query + from * query_stride, query_stride,
-               span.key_gradients + at, f.width, true);
-      multiply(rows, f.width / LANES, tile.count, {ds, 1, QUERIES}, keys, span.key_stride, query_gradient + from * f.width,
-               f.width, true);
+      const int64_t at = (j - span.begin) * f.width, wide = f.width / LANES;
       j += tile.count;
+      if (vectors == 0) continue;
+      multiply(tile.count, vectors, f.D, {keys.data, keys.stride, 1}, query_columns + from, QUERIES, s, QUERIES, false);
+      multiply(tile.count, vectors, f.D, {values.data, values.stride, 1}, gradient_columns + from, QUERIES, ds, QUERIES, false);
+      for (int v = tile.begin; v < tile.end; v++) differentiate(tile, v);
+      multiply(tile.count, wide, rows, {s, QUERIES, 1}, gradients.data, gradients.stride, span.value_gradients + at, f.width, true);
+      multiply(tile.count, wide, rows, {ds, QUERIES, 1}, queries.data, queries.stride, span.key_gradients + at, f.width, true);
+      multiply(rows, wide, tile.count, {ds, 1, QUERIES}, keys.data, keys.stride, query_gradient + from * f.width, f.width, true);
     }
   }
 
   void prepare(bool once) {
-    query = f.q.at(b, first, h), gradient = f.dy.at(b, first, h);
-    query_stride = f.q.position, gradient_stride = f.dy.position;
-    if (!once || f.D % LANES) {
-      copy_rows(query_copy, f.width, query, query_stride, count, f.D);
-      copy_rows(gradient_copy, f.width, gradient, gradient_stride, count, f.D);
-      query = query_copy, gradient = gradient_copy;
-      query_stride = gradient_stride = f.width;
+    if (!once) {
+      query = copied(query, count, f.D, query_copy);
+      gradient = copied(gradient, count, f.D, gradient_copy);
     }
+    if (f.dq.data) prefetch(f.dq.rows(b, first, h), count, f.D);
     memset(query_gradient, 0, sizeof(float) * f.width * count);
-    transpose_into(query_columns, QUERIES, query, query_stride, count, f.D, f.scale * LOG2_E);
-    transpose_into(gradient_columns, QUERIES, gradient, gradient_stride, count, f.D, 1.0f);
+    transpose_into(query_columns, QUERIES, query.data, query.stride, count, f.D, f.scale * LOG2_E);
+    transpose_into(gradient_columns, QUERIES, gradient.data, gradient.stride, count, f.D, 1.0f);
     const float* lse = f.log_sum_exp + (b * f.H + h) * f.T + first;
     for (int v = 0; v < ranges.vectors; v++) {
       const int64_t begin = v * LANES, rows = least(LANES, count - begin);
@@ -128,7 +117,7 @@ struct Block {
       log_sum_exp[v] = x == -__builtin_inff() ? Vector{} : x * LOG2_E;  // where all keys are masked
       Vector products[LANES];
       for (int i = 0; i < LANES; i++)
-        products[i] = i < rows ? products_of(gradient + (begin + i) * gradient_stride, f.y.at(b, first + begin + i, h), f.D) : Vector{};
+        products[i] = i < rows ? products_of(gradient.at(begin + i), f.y.at(b, first + begin + i, h), f.D) : Vector{};
       delta[v] = sums_of(products);
     }
   }
@@ -192,7 +181,7 @@ void meet(const Backward& f, int64_t b, int64_t g, int64_t query, int64_t query_
       if (live_end > i) {
         Block block(f, b, h, i, live_end - i, memory);
         if (block.sees(span.begin, span.end)) {
-          if (!loaded) span.load(f, b, g, heads == 1 && query_end - query <= QUERIES, scratch);
+          if (!loaded) span.load(f, b, g, scratch);
           loaded = true;
           block.run(span);
           write_rows(f.dq, b, i, live_end, h, block.query_gradient, f.D, f.width, !first);
@@ -214,6 +203,7 @@ void meet(const Backward& f, int64_t b, int64_t g, int64_t query, int64_t query_
 
 void attention_backward(const Call& call) {
   const Backward f(call, *static_cast<const AttentionBackwardAttributes*>(call.attributes));
+  if (!f.valid()) return;
   const int64_t length = f.span(), spans = quotient_up(greatest(f.T, f.S), length);
   for (int64_t phase = 0; phase < spans; phase++)
     parallel(call.context, f.B * f.G * spans, [&](int64_t index, int32_t worker) {
@@ -221,6 +211,7 @@ void attention_backward(const Call& call) {
       const int64_t key = index % spans * length, query = (index + phase) % spans * length;
       Span span = {};
       span.begin = key, span.end = least(key + length, f.S);
+      span.once = f.H == f.G && length <= QUERIES && f.D % LANES == 0;
       meet(f, b, g, query, least(query + length, f.T), span, phase == 0, static_cast<float*>(call.context->scratch[worker]));
     });
 }
