@@ -7,6 +7,7 @@
 #include "../numeric.h"
 #include "../ops.h"
 #include "math.h"
+#include "parallel.h"
 #include "tile.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
@@ -15,6 +16,7 @@ constexpr int QUERIES = 64;  // of a block
 constexpr int VECTORS = QUERIES / LANES;
 constexpr int COARSE = 64;   // keys of a tile that no mask cuts through
 constexpr int FINE = 16;     // keys of any other, so that little of a causal triangle's other half is computed
+constexpr int64_t WIDEST_HEAD = 768;  // D for which the blocks of either direction fit a worker's scratch
 
 HEDDLE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 HEDDLE_INLINE int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -40,6 +42,14 @@ HEDDLE_INLINE Vector power_of_two(Vector x) {
   return p * as_float(as_bits(shifted) << 23);
 }
 
+// Rows of D numbers.
+struct Rows {
+  const float* data;
+  int64_t stride;
+  const float* at(int64_t i) const { return data + i * stride; }
+  Rows from(int64_t i) const { return {at(i), stride}; }
+};
+
 // A [B, T, H, D] operand.
 struct Heads {
   float* data;
@@ -47,13 +57,25 @@ struct Heads {
   explicit Heads(const Operand& x)
       : data(static_cast<float*>(x.data)), batch(x.stride[0]), position(x.stride[1]), head(x.stride[2]) {}
   float* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
+  Rows rows(int64_t b, int64_t t, int64_t h) const { return {at(b, t, h), position}; }
 };
 
-// Rows of a head lie far apart, often a page each, where no hardware prefetcher follows. These come to the second cache.
-HEDDLE_INLINE void prefetch_rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
-  if (!x.data) return;
-  for (int64_t i = begin; i < end; i++)
-    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(x.at(b, i, head) + d, 0, 2);
+// A copy in rows of whole vectors, filled up with zeros. Rows of a head lie far apart, often a page each: what is read
+// more than once is read from such a copy.
+static inline Rows copied(Rows from, int64_t rows, int64_t D, float* to) {
+  const int64_t whole = D / LANES * LANES, width = quotient_up(D, LANES) * LANES;
+  for (int64_t i = 0; i < rows; i++) {
+    const float* row = from.at(i);
+    for (int64_t d = 0; d < whole; d += LANES) store(to + i * width + d, load(row + d));
+    if (whole < D) store(to + i * width + whole, load_some(row + whole, D - whole));
+  }
+  return {to, width};
+}
+
+// Asks for rows to come to the second cache: no hardware prefetcher follows them.
+static inline void prefetch(Rows rows, int64_t count, int64_t D) {
+  for (int64_t i = 0; i < count; i++)
+    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(rows.at(i) + d, 0, 2);
 }
 
 template <typename T>
@@ -97,6 +119,8 @@ struct Ranges {
   int64_t first, last;        // outside of these keys no query sees any
   int64_t all_low, all_high;  // within these every query sees all
   int vectors;
+
+  Ranges() {}
 
   // Of queries first_query <= i < first_query + count. Lanes beyond repeat the last one: nobody looks at what they give.
   Ranges(const Masks& masks, int64_t b, int64_t first_query, int64_t count) {
@@ -146,13 +170,16 @@ struct Ranges {
     return (low[v] <= static_cast<int32_t>(j)) & (high[v] > static_cast<int32_t>(j));
   }
 
-  // Scores of one key for the queries of vector v, made ready for the softmax: ALiBi's slope, and -inf where masked.
-  Vector masked(Vector scores, int v, int64_t j, float slope) const {
-    if (slope != 0.0f) {
-      const Vector distance = __builtin_convertvector(position[v] - static_cast<int32_t>(j), Vector);
-      scores -= slope * magnitude(distance);
+  // Makes the scores of a tile's keys (QUERIES apart) for the queries of vector v ready for a softmax: subtracts ALiBi's
+  // slope * distance, and puts -inf where a query does not see a key.
+  void mask(float* scores, const Tile& tile, int v, float slope) const {
+    const IntVector from = low[v], to = high[v], p = position[v];
+    for (int64_t i = 0; i < tile.count; i++, scores += QUERIES) {
+      const IntVector j = integers(tile.first + i);
+      Vector s = load(scores);
+      if (slope != 0.0f) s -= slope * magnitude(__builtin_convertvector(p - j, Vector));
+      store(scores, ((j >= from) & (j < to)) != 0 ? s : broadcast(-__builtin_inff()));
     }
-    return sees(v, j) ? scores : broadcast(-__builtin_inff());
   }
 };
 
@@ -180,13 +207,14 @@ struct WeightDropout {
   float probability, factor;
   uint32_t first_query, step, site, key[2];
 
-  WeightDropout(const Context& context, float dropout, int32_t number, int64_t queries)
+  WeightDropout(const Call& call, float dropout, int32_t number)
       : probability(dropout), factor(dropout < 1.0f ? 1.0f / (1.0f - dropout) : 0.0f), first_query(0), step(0), site(0) {
     if (!(dropout > 0.0f)) return;
-    first_query = to_counter(context.scalars[SCALAR_ROW_OFFSET]) * static_cast<uint32_t>(queries);
-    step = to_counter(context.scalars[SCALAR_STEP]);
-    site = static_cast<uint32_t>(number) << 8 | to_counter(context.scalars[SCALAR_MICRO_STEP]);
-    philox_key(context.scalars[SCALAR_SEED], key);
+    const double* scalars = call.context->scalars;
+    first_query = to_counter(scalars[SCALAR_ROW_OFFSET]) * static_cast<uint32_t>(call.in[0].shape[1] * call.in[0].shape[2]);
+    step = to_counter(scalars[SCALAR_STEP]);
+    site = static_cast<uint32_t>(number) << 8 | to_counter(scalars[SCALAR_MICRO_STEP]);
+    philox_key(scalars[SCALAR_SEED], key);
   }
   bool active() const { return probability > 0.0f; }
 
@@ -216,5 +244,54 @@ struct WeightDropout {
       keeps[w] = __builtin_convertvector(reinterpret_cast<IntVector>(words[w] >> 8), Vector) * 0x1p-24f >= probability;
   }
 };
+
+// The operands of attention.
+struct Forward {
+  Heads q, k, v, y;
+  float* log_sum_exp;
+  Masks masks;
+  const int32_t* slots;
+  WeightDropout dropout;
+  float scale;
+  int64_t B, T, P, S, H, G, D, width;  // width: D as whole vectors
+
+  explicit Forward(const Call& call)
+      : Forward(call, *static_cast<const AttentionAttributes*>(call.attributes)) {}
+  Forward(const Call& call, const AttentionAttributes& attributes)
+      : q(call.in[0]), k(call.in[1]), v(call.in[2]), y(call.out[0]),
+        log_sum_exp(static_cast<float*>(call.out[1].data)), masks(call, call.in + 3, attributes),
+        slots(data_of<int32_t>(call.in[7])), dropout(call, attributes.dropout, attributes.site), scale(attributes.scale),
+        B(call.in[0].shape[0]), T(call.in[0].shape[1]), P(call.in[1].shape[0]), S(call.in[1].shape[1]),
+        H(call.in[0].shape[2]), G(call.in[1].shape[2]), D(call.in[0].shape[3]),
+        width(quotient_up(D, LANES) * LANES) {}
+
+  // What src/ops/attention.ts sees to.
+  bool valid() const { return G > 0 && H % G == 0 && D <= WIDEST_HEAD && (slots || P >= B); }
+
+  // Key or value j of row b.
+  const float* row(const Heads& x, int64_t b, int64_t j, int64_t g) const {
+    return x.at(slots ? slots[b * S + j] : b, j, g);
+  }
+
+  // Those of begin <= j < end, where they lie or, if they are scattered or to be read `again`, copied.
+  Rows rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t g, bool again, float* copy) const {
+    if (!slots) return again ? copied(x.rows(b, begin, g), end - begin, D, copy) : x.rows(b, begin, g);
+    for (int64_t j = begin; j < end; j++) copied({row(x, b, j, g), 0}, 1, D, copy + (j - begin) * width);
+    return {copy, width};
+  }
+
+  void write_empty(int64_t b, int64_t h, int64_t begin, int64_t end) const {
+    for (int64_t i = begin; i < end; i++) {
+      memset(y.at(b, i, h), 0, sizeof(float) * D);
+      if (log_sum_exp) log_sum_exp[(b * H + h) * T + i] = -__builtin_inff();
+    }
+  }
+};
+
+constexpr int64_t FEW = 4;                  // up to so many queries a head are dealt with one by one
+constexpr float LOWEST = -3.402823466e38f;  // a maximum of nothing: below every score, and LOWEST - LOWEST is a number
+
+// In attention_decode.cc: for T <= FEW.
+void attend_positions(const Forward& f, Context* context);
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -155,7 +155,7 @@ HEDDLE_INLINE void transpose_block(float* to, int64_t to_row, const float* from,
   }
 }
 
-static void transpose_into(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows, int64_t columns,
+static inline void transpose_into(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows, int64_t columns,
                            float factor) {
   for (int64_t r = 0; r < rows; r += LANES)
     for (int64_t c = 0; c < columns; c += LANES)

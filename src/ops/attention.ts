@@ -54,6 +54,9 @@ const attentionBackwardOp = defineOp('attention_backward', {
   cost: ({ inputs: [q, k], attributes: { causal } }) => ({ flops: 10 * multiplyAdds(q!, k!, causal) }),
 });
 
+// WIDEST_HEAD of native/cpu/attention.h: what fits a worker's scratch.
+const widestHead = 768;
+
 export interface AttentionOptions {
   /** Query i sees no key after its own position. Default false. */
   causal?: boolean;
@@ -77,7 +80,7 @@ export interface AttentionOptions {
 
 /**
  * Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, eq. 1) without a T x S matrix (Dao et al. 2022,
- * arXiv:2205.14135). q [B, T, H, D], k and v [B, S, G, D] with G dividing H; gives [B, T, H, D].
+ * arXiv:2205.14135). q [B, T, H, D], k and v [B, S, G, D] with G dividing H and D at most 768; gives [B, T, H, D].
  */
 export function attention(q: Operand, k: Operand, v: Operand, options: AttentionOptions = {}): Tensor {
   const [query, key] = [toTensor(q), toTensor(k)];
@@ -89,6 +92,9 @@ export function attention(q: Operand, k: Operand, v: Operand, options: Attention
   }
   if (!options.slots && query.shape[0] !== key.shape[0]) {
     throw new ShapeError(`attention: ${query.shape[0]} rows of queries but ${key.shape[0]} rows of keys`);
+  }
+  if (query.shape[3] > widestHead) {
+    throw new ShapeError(`attention: heads of ${query.shape[3]} are wider than the kernels' limit of ${widestHead}`);
   }
   const { queryLengths, keyLengths, documentStarts, alibiSlopes, slots } = options;
   return attentionOp([query, key, v, queryLengths, keyLengths, documentStarts, alibiSlopes, slots], {
