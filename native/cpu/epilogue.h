@@ -19,6 +19,20 @@ struct Finish {
                 int64_t columns);
 };
 
+// Asks for the cache lines that apply will touch, so that they arrive while the tile is being multiplied: a store to a line
+// that is far away holds up the stores behind it.
+static inline void fetch_ahead(const Finish& f, int64_t row, int64_t column, int64_t rows, int64_t columns) {
+  constexpr int64_t LINE = 16;  // floats of a cache line
+  for (int64_t i = row; i < row + rows; i++)
+    for (int64_t j = column; j < column + columns; j += LINE) {
+      __builtin_prefetch(f.y.data + i * f.y.stride + j, 1);
+      if (f.preactivation_output.data)
+        __builtin_prefetch(f.preactivation_output.data + i * f.preactivation_output.stride + j, 1);
+      if (f.preactivation.data) __builtin_prefetch(f.preactivation.data + i * f.preactivation.stride + j, 0);
+      if (f.addend.data) __builtin_prefetch(f.addend.data + i * f.addend.stride + j, 0);
+    }
+}
+
 // Finishes rows by columns elements of y from (row, column) on. An element is read before it is written, so that addend and
 // preactivation may lie where y does.
 template <Epilogue EPILOGUE, ActivationKind KIND>

@@ -143,6 +143,7 @@ void multiply(const Product& p, const Blocks& blocks, int64_t block, const float
           else if (j + 1 == column_end && !last && p.a.line_stride == 1)
             ahead = from(p.a, row, start + depth);
           const Tile tile = columns > LANES ? tile_of<2, true, TILE_ROWS>(rows) : tile_of<1, true, TILE_ROWS>(rows);
+          if (last && !in_place) fetch_ahead(p.finish, row, column, rows, columns);
           float* const to = in_place ? p.finish.y.data + row * p.finish.y.stride + column : z;
           tile(depth, {a_panel, 1, PANEL_ROWS}, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, chunk > 0, ahead);
         }
