@@ -86,13 +86,17 @@ export function attention(q: Operand, k: Operand, v: Operand, options: Attention
   const [query, key] = [toTensor(q), toTensor(k)];
   const [heads, groups] = [query.shape[2], key.shape[2]];
   if (heads % groups !== 0) {
-    throw new ShapeError(`attention: ${heads} query heads are not a multiple of ${groups} key and value heads`);
+    throw new ShapeError(
+      `attention: ${heads} query heads are not a multiple of ${groups} key and value heads`,
+    );
   }
   if (!options.slots && query.shape[0] !== key.shape[0]) {
     throw new ShapeError(`attention: ${query.shape[0]} rows of queries but ${key.shape[0]} rows of keys`);
   }
   if (query.shape[3] > widestHead) {
-    throw new ShapeError(`attention: heads of ${query.shape[3]} are wider than the kernels' limit of ${widestHead}`);
+    throw new ShapeError(
+      `attention: heads of ${query.shape[3]} are wider than the kernels' limit of ${widestHead}`,
+    );
   }
   const { queryLengths, keyLengths, documentStarts, alibiSlopes, slots } = options;
   return attentionOp([query, key, v, queryLengths, keyLengths, documentStarts, alibiSlopes, slots], {
