@@ -11,7 +11,9 @@
 
 namespace heddle {
 
-struct bf16 { uint16_t bits; };
+struct bf16 {
+  uint16_t bits;
+};
 
 static inline float to_float(bf16 x) {
   const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
@@ -62,7 +64,7 @@ static inline uint32_t to_counter(double x) {
 
 // Whether dropout keeps an element: its 24 high bits as a number in [0, 1) against the probability of being dropped.
 static inline bool keep(uint32_t word, float probability) {
-  return static_cast<float>(word >> 8) * 0x1p-24f >= probability;
+  return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f >= probability;  // 24 bits: exact
 }
 
 }  // namespace heddle

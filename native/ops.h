@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0xc60eb4297c9e2e77ull;
+constexpr uint64_t OPS_HASH = 0xbed07c9a78885274ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -60,7 +60,7 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(softmax, "* C", "* C", 0, 0) \
   X(softmax_backward, "* C;* C", "* C", 0, 0) \
   X(fill, "", "* strided", 4, 0) \
-  X(copy, "* strided", "* strided", 0, 0) \
+  X(copy, "* any strided", "* any strided", 0, 0) \
   X(embedding, "* i32;V C", "* C", 0, 0) \
   X(embedding_backward, "N i32;N C;V C ?", "V C", 4, 0) \
   X(positions, "B i32", "B T i32", 4, 0) \
@@ -80,6 +80,47 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32", "", 24, 45) \
   X(sgd, "N;N;N;K 2;4 i32;1;1 i32", "", 20, 21) \
   X(sample, "B V", "B i32;B", 0, 0) \
+
+// name, types of the attributes (a number: so many names), and for each output the inputs whose memory it may take
+#define HEDDLE_OP_CHECKS(X) \
+  X(attention, "bool i32 f32 f32 i32", "0 0") \
+  X(attention_backward, "bool i32 f32 f32 i32", "0 0 0") \
+  X(cache_write, "", "") \
+  X(add, "", "3") \
+  X(subtract, "", "3") \
+  X(multiply, "", "3") \
+  X(divide, "", "3") \
+  X(scale, "f32 f32", "1") \
+  X(unary, "5", "1") \
+  X(activation, "7", "1") \
+  X(activation_backward, "7", "3") \
+  X(gated_activation, "7", "0") \
+  X(gated_activation_backward, "7", "0 0") \
+  X(dropout, "f32 i32", "1") \
+  X(sum, "", "0") \
+  X(softmax, "", "1") \
+  X(softmax_backward, "", "3") \
+  X(fill, "f32", "0") \
+  X(copy, "", "0") \
+  X(embedding, "", "0") \
+  X(embedding_backward, "i32", "4") \
+  X(positions, "i32", "0") \
+  X(arange, "i32", "0") \
+  X(sinusoidal, "i32", "0") \
+  X(rotary_table, "i32 f32", "0 0") \
+  X(rotary, "bool", "1") \
+  X(softmax_cross_entropy, "f32", "0 0 1") \
+  X(softmax_cross_entropy_backward, "f32", "1") \
+  X(count_targets, "i32", "0") \
+  X(matmul, "3 7", "24 0") \
+  X(layer_norm, "f32", "9 0 0 9") \
+  X(layer_norm_backward, "", "48 0 0") \
+  X(rms_norm, "f32", "5 0 5") \
+  X(rms_norm_backward, "", "24 0") \
+  X(gradient_norm, "4 f32", "0 0 0") \
+  X(adamw, "f32 f32 f32 f32 4 f32", "") \
+  X(sgd, "f32 f32 bool 4 f32", "") \
+  X(sample, "", "0 0") \
 
 constexpr int OP_COUNT = 38;
 

@@ -49,3 +49,11 @@ function editDistance(a: string, b: string): number {
   }
   return previous[b.length];
 }
+
+/** The divisors of n next to `wanted`, to suggest in messages. */
+export function divisorsNear(n: number, wanted: number): number[] {
+  const divisors = Array.from({ length: n }, (_, index) => index + 1).filter((divisor) => n % divisor === 0);
+  const below = divisors.filter((divisor) => divisor < wanted).at(-1);
+  const above = divisors.find((divisor) => divisor > wanted);
+  return [below, above].filter((divisor) => divisor !== undefined);
+}

@@ -43,13 +43,36 @@ HEDDLE_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 HEDDLE_INLINE Vector minimum(Vector a, Vector b) { return a < b ? a : b; }
 #endif
 
-// Partial vectors at the end of a row: the first `count` lanes; the others read as `other` and are not written.
+// Partial vectors at the end of a row: the first `count` lanes; the others read as `other` and are not written, nor is
+// the memory behind them touched. Masked moves where there are any: a memcpy of unknown length is a call.
+#if defined(__AVX512F__)
+HEDDLE_INLINE Vector load_first(const float* from, int count, float other = 0.0f) {
+  return (Vector)_mm512_mask_loadu_ps((__m512)broadcast(other), (__mmask16)((1u << count) - 1), from);
+}
+HEDDLE_INLINE void store_first(float* to, Vector v, int count) {
+  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)v);
+}
+#elif defined(__AVX2__)
+HEDDLE_INLINE IntVector first_lanes(int count) { return IntVector{0, 1, 2, 3, 4, 5, 6, 7} < count; }
+HEDDLE_INLINE Vector load_first(const float* from, int count, float other = 0.0f) {
+  const IntVector mask = first_lanes(count);
+  return mask ? (Vector)_mm256_maskload_ps(from, (__m256i)mask) : broadcast(other);
+}
+HEDDLE_INLINE void store_first(float* to, Vector v, int count) {
+  _mm256_maskstore_ps(to, (__m256i)first_lanes(count), (__m256)v);
+}
+#else
 HEDDLE_INLINE Vector load_first(const float* from, int count, float other = 0.0f) {
   Vector v = broadcast(other);
-  memcpy(&v, from, sizeof(float) * count);
+  for (int i = 0; i < LANES; i++)
+    if (i < count) v[i] = from[i];
   return v;
 }
-HEDDLE_INLINE void store_first(float* to, Vector v, int count) { memcpy(to, &v, sizeof(float) * count); }
+HEDDLE_INLINE void store_first(float* to, Vector v, int count) {
+  for (int i = 0; i < LANES; i++)
+    if (i < count) to[i] = v[i];
+}
+#endif
 
 // Horizontal folds in a fixed order.
 HEDDLE_INLINE float sum_of(Vector v) {

@@ -51,12 +51,21 @@ const slotSource = defineOp('source:slot', { outputs: { value: '*' } });
 /** Reads an input of the run. */
 const inputSource = defineOp('source:input', { outputs: { value: '*' } });
 
+export interface Store {
+  readonly tensor: Tensor;
+  readonly slot: Slot;
+  readonly order: number;
+}
+
 /** Append-only nodes with the values the outside reads (`outputs`) and those kept in arenas (`stores`). */
 export class Graph {
   readonly nodes: Node[] = [];
   readonly outputs = new Map<string, Tensor>();
-  readonly stores: { tensor: Tensor; slot: Slot }[] = [];
+  readonly stores: Store[] = [];
   private readonly sources = new Map<string, Tensor>();
+  /** Place in the schedule of the nodes appended next; without it nodes and stores follow each other. */
+  cursor: number | undefined;
+  private nextOrder = 0;
 
   append(
     op: Op,
@@ -64,9 +73,10 @@ export class Graph {
     attributes: Attributes,
     extra: { order?: number; slot?: Slot; input?: InputDeclaration } = {},
   ): Node {
-    const types = extra.slot || extra.input ? [extra.slot ?? extra.input!] : inferOutputs(op, inputs, attributes);
+    const types =
+      extra.slot || extra.input ? [extra.slot ?? extra.input!] : inferOutputs(op, inputs, attributes);
     const outputs: Tensor[] = [];
-    const order = extra.order ?? this.nodes.length;
+    const order = extra.order ?? this.cursor ?? this.nextOrder++;
     const node: Node = { op, inputs, attributes, outputs, order, slot: extra.slot, input: extra.input };
     types.forEach(({ shape, dtype }, index) => {
       outputs.push(new Tensor(this, node, index, shape, dtype));
@@ -101,8 +111,8 @@ export class Graph {
     this.outputs.set(name, tensor);
   }
 
-  /** Keeps a value in a persistent arena. */
-  store(tensor: Tensor, slot: Slot): void {
-    this.stores.push({ tensor, slot });
+  /** Keeps a value in a persistent arena. Reads of that place appended from now on see it, earlier ones do not. */
+  store(tensor: Tensor, slot: Slot, order = this.nextOrder++): void {
+    this.stores.push({ tensor, slot, order });
   }
 }

@@ -1,7 +1,8 @@
 import { ConfigError } from '../errors.js';
+import type { DType } from '../shape/dtype.js';
 import type { Layout } from '../shape/layout.js';
 import type { Shape } from '../shape/shape.js';
-import { type Bindings, bindOperand, type OperandSpec, parseOperand, shapeOf } from './signature.js';
+import { type Bindings, bindOperand, dtypeOf, type OperandSpec, parseOperand, shapeOf } from './signature.js';
 import { asTensor, type Operand, type Tensor } from './tensor.js';
 import { graphOf } from './trace.js';
 
@@ -95,7 +96,7 @@ export function inferOutputs(
   op: Op,
   inputs: readonly (Tensor | undefined)[],
   attributes: Attributes,
-): { shape: Shape; dtype: OperandSpec['dtype'] }[] {
+): { shape: Shape; dtype: DType }[] {
   const bindings: Bindings = {};
   if (op.infer) {
     const known = inputs as readonly Tensor[];
@@ -111,5 +112,8 @@ export function inferOutputs(
     throw new ConfigError(`${op.name}: takes ${op.inputSpecs.length} inputs but got ${inputs.length}`);
   }
   Object.assign(bindings, op.bind?.(attributes));
-  return op.outputSpecs.map((spec) => ({ shape: shapeOf(op.name, spec, bindings), dtype: spec.dtype }));
+  return op.outputSpecs.map((spec) => ({
+    shape: shapeOf(op.name, spec, bindings),
+    dtype: dtypeOf(spec, bindings),
+  }));
 }

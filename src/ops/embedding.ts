@@ -42,7 +42,8 @@ const arangeOp = defineOp('arange', {
 /** int32 [length]: 0, 1, 2, ... */
 export const arange = (length: number): Tensor => arangeOp([], { length })[0];
 /** int32 [B, length]: starts[b], starts[b] + 1, ... */
-export const positionsFrom = (starts: Operand, length: number): Tensor => positionsOp([starts], { length })[0];
+export const positionsFrom = (starts: Operand, length: number): Tensor =>
+  positionsOp([starts], { length })[0];
 
 const sinusoidalOp = defineOp('sinusoidal', {
   inputs: { positions: '* i32' },
@@ -52,7 +53,8 @@ const sinusoidalOp = defineOp('sinusoidal', {
 });
 
 /** Sinusoidal positions (Vaswani et al. 2017, section 3.5): sin and cos of position / 10000^(2i/size), interleaved. */
-export const sinusoidal = (positions: Operand, size: number): Tensor => sinusoidalOp([positions], { size })[0];
+export const sinusoidal = (positions: Operand, size: number): Tensor =>
+  sinusoidalOp([positions], { size })[0];
 
 const rotaryTableOp = defineOp('rotary_table', {
   inputs: { positions: '* i32' },

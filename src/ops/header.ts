@@ -11,7 +11,8 @@ const enumerations: readonly [name: string, prefix: string, names: readonly stri
 ];
 
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-const pascal = (name: string) => name.replace(/(^|_)([a-z])/g, (_, _line, letter: string) => letter.toUpperCase());
+const pascal = (name: string) =>
+  name.replace(/(^|_)([a-z])/g, (_, _line, letter: string) => letter.toUpperCase());
 
 function nativeType(type: AttributeType): string {
   if (typeof type === 'string') return type === 'f32' ? 'float' : 'int32_t';
@@ -49,10 +50,28 @@ function body(): string {
       return `  X(${op.name}, "${ins}", "${operandWords(op.outputs)}", ${bytes}, ${writesMask(op)}) \\`;
     }),
     '',
+    '// name, types of the attributes (a number: so many names), and for each output the inputs whose memory it may take',
+    '#define HEDDLE_OP_CHECKS(X) \\',
+    ...ops.map((op) => `  X(${op.name}, "${attributeWords(op)}", "${reuseMasks(op).join(' ')}") \\`),
+    '',
     `constexpr int OP_COUNT = ${ops.length};`,
   ];
   return lines.join('\n');
 }
+
+/** How native/program.cc checks an attribute: by type, or by the number of names of an enumeration. */
+const attributeWords = (op: Op) =>
+  Object.values(op.attributes ?? {})
+    .map((type) => (typeof type === 'string' ? type : String(type.length)))
+    .join(' ');
+/** For each output the bit mask of the inputs whose memory it may take. */
+const reuseMasks = (op: Op) =>
+  op.outputSpecs.map((output) =>
+    op.inputSpecs.reduce(
+      (mask, { name }, index) => mask | (op.reuse?.[output.name]?.includes(name) ? 1 << index : 0),
+      0,
+    ),
+  );
 
 const digest = (text: string) => createHash('sha256').update(text).digest().readBigUInt64LE();
 

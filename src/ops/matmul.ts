@@ -32,11 +32,15 @@ export const matmulOp = defineOp('matmul', {
   workspace: matmulWorkspace,
 });
 
-/** Packed panels of b, at most 8 MiB at a time; native/cpu/matmul.cc blocks by what it is given. */
-function matmulWorkspace({ inputs: [, b] }: OpCall): number {
-  const [k, n] = b!.shape.slice(-2);
-  const padded = Math.ceil(n / 64) * 64 * k * 4;
-  return Math.min(padded, Math.max(8 << 20, 64 * 4 * Math.min(k, 512)));
+/**
+ * Bytes for panels of b (32 columns each) that the blocks of one tall product share; at most 8 MiB at a time.
+ * native/cpu/matmul.cc packs as many panels as fit, and does without for short or batched products.
+ */
+function matmulWorkspace({ inputs: [a, b] }: OpCall): number {
+  const [m, k] = a!.shape.slice(-2);
+  const n = b!.shape.at(-1)!;
+  const shared = sizeOf(a!.shape) === m * k && m > 168;
+  return shared ? Math.min(4 * k * 32 * Math.ceil(n / 32), 8 << 20) : 0;
 }
 
 function product(a: Tensor, b: Tensor): Tensor {

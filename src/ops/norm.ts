@@ -7,11 +7,14 @@ import { sizeOf } from '../shape/shape.js';
 const reuse = { sum: ['x', 'residual'], y: ['x', 'residual'] };
 const reuseBackward = { dx: ['dy', 'dsum'] };
 const perElement = (flops: number) => ({
-  cost: ({ inputs: [x] }: { inputs: readonly (Tensor | undefined)[] }) => ({ flops: flops * sizeOf(x!.shape) }),
+  cost: ({ inputs: [x] }: { inputs: readonly (Tensor | undefined)[] }) => ({
+    flops: flops * sizeOf(x!.shape),
+  }),
 });
 // Column sums of row blocks, added in a fixed order (native/cpu/norm.cc: 32 blocks at most).
 const columnSums = (count: number) => ({
-  workspace: ({ inputs: [x] }: { inputs: readonly (Tensor | undefined)[] }) => 32 * count * 4 * x!.shape.at(-1)!,
+  workspace: ({ inputs: [x] }: { inputs: readonly (Tensor | undefined)[] }) =>
+    32 * count * 4 * x!.shape.at(-1)!,
 });
 
 export const layerNormOp = defineOp('layer_norm', {

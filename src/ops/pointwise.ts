@@ -159,4 +159,3 @@ const dropoutOp = defineOp('dropout', {
  */
 export const dropout = (x: Operand, probability: number, site: number): Tensor =>
   probability === 0 ? toTensor(x) : dropoutOp([x], { probability, site })[0];
-

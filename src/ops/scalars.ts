@@ -13,3 +13,19 @@ export const scalars = [
   'topP',
 ] as const;
 export type ScalarName = (typeof scalars)[number];
+
+const defaults: Readonly<Record<ScalarName, number>> = {
+  learningRate: 0,
+  seed: 0,
+  step: 0,
+  microStep: 0,
+  rowOffset: 0,
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+};
+
+/** The scalars of a run as native code reads them; what is not given keeps its default. */
+export function encodeScalars(values: Partial<Record<ScalarName, number>>): Float64Array {
+  return Float64Array.from(scalars, (name) => values[name] ?? defaults[name]);
+}

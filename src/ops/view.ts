@@ -70,8 +70,8 @@ const fillOp = defineOp('fill', {
 
 /** Copies between layouts; the compiler inserts it where a kernel needs a more regular operand. */
 export const copyOp = defineOp('copy', {
-  inputs: { x: '* strided' },
-  outputs: { y: '* strided' },
+  inputs: { x: '* any strided' },
+  outputs: { y: '* any strided' },
   gradient: (_, [dy]) => [dy],
 });
 
@@ -146,7 +146,11 @@ export function slice(x: Operand, axis: number, start: number, end: number): Ten
   if (start === 0 && end === extent) return tensor;
   const parts = [start, end - start, extent - end];
   const index = start > 0 ? 1 : 0;
-  return split(tensor, parts.filter((size) => size > 0), normal)[index];
+  return split(
+    tensor,
+    parts.filter((size) => size > 0),
+    normal,
+  )[index];
 }
 
 /** Joins tensors along an axis. */

@@ -31,7 +31,10 @@ export function broadcastShapes(a: Shape, b: Shape, what = 'broadcast'): number[
     const left = a[axis - rank + a.length] ?? 1;
     const right = b[axis - rank + b.length] ?? 1;
     if (left !== right && left !== 1 && right !== 1) {
-      throw new ShapeError(`${what}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast`, { a, b });
+      throw new ShapeError(`${what}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast`, {
+        a,
+        b,
+      });
     }
     return left === 1 ? right : left;
   });

@@ -1,0 +1,58 @@
+// Two shapes that would not fit if attention kept its T x T matrix or the classifier all its logits: planned and run.
+import { planTraining } from '#src/inspect/plan.js';
+import { decoderConfig } from '#src/models/config.js';
+import { adamw } from '#src/train/optimizer.js';
+import { machine } from './machine.js';
+import { stepperOf, type TrainingCase, timeSteps } from './trainingCase.js';
+
+const shapes: readonly TrainingCase[] = [
+  { name: 'long', layers: 1, hiddenSize: 256, heads: 4, sequenceLength: 16384, batchSize: 1, vocabSize: 65 },
+  {
+    name: 'vocabulary',
+    layers: 1,
+    hiddenSize: 64,
+    heads: 2,
+    sequenceLength: 1024,
+    batchSize: 16,
+    vocabSize: 50257,
+  },
+];
+
+async function measure(shape: TrainingCase, threads: number) {
+  const { layers, hiddenSize, heads, sequenceLength, batchSize, vocabSize } = shape;
+  const plan = planTraining({
+    config: decoderConfig({
+      vocabSize,
+      hiddenSize,
+      numHiddenLayers: layers,
+      numAttentionHeads: heads,
+      maxPositionEmbeddings: sequenceLength,
+    }),
+    batchSize,
+    sequenceLength,
+    gradientAccumulationSteps: 1,
+    optimizer: adamw(),
+    clip: { mode: 'norm', maximum: 1 },
+  });
+  const stepper = stepperOf(shape, threads);
+  await stepper.load();
+  const [seconds] = await timeSteps(stepper, 0, 1);
+  const { arenas } = stepper.session.stats();
+  await stepper.session.close();
+  const mebibytes = (bytes: number) => Math.round((10 * bytes) / 2 ** 20) / 10;
+  return {
+    name: shape.name,
+    tokens: batchSize * sequenceLength,
+    plannedActivationsMiB: mebibytes(plan.memory.activations ?? 0),
+    allocatedActivationsMiB: mebibytes((arenas as Record<string, number>).activations),
+    allLogitsMiB: mebibytes(4 * batchSize * sequenceLength * vocabSize),
+    seconds,
+    processPeakMiB: mebibytes(1024 * process.resourceUsage().maxRSS),
+  };
+}
+
+export async function benchMemory({ threads }: { threads: number }) {
+  const cases = [];
+  for (const shape of shapes) cases.push(await measure(shape, threads));
+  return { machine: machine(), cases };
+}

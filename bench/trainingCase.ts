@@ -1,0 +1,76 @@
+import { splitTokens } from '#src/data/split.js';
+import type { TextData } from '#src/data/textData.js';
+import { MemoryTokens } from '#src/data/tokenSource.js';
+import { Decoder } from '#src/models/decoder.js';
+import { causal } from '#src/objectives/causal.js';
+import { ByteTokenizer } from '#src/text/bytes.js';
+import { adamw } from '#src/train/optimizer.js';
+import { Stepper } from '#src/train/stepper.js';
+
+/** A GPT-2-like decoder and a batch: what all peers of the step benchmark build. */
+export interface TrainingCase {
+  readonly name: string;
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly heads: number;
+  readonly sequenceLength: number;
+  readonly batchSize: number;
+  readonly vocabSize: number;
+}
+
+export const trainingCases: readonly TrainingCase[] = [
+  { name: 'tiny', layers: 2, hiddenSize: 64, heads: 2, sequenceLength: 32, batchSize: 8, vocabSize: 65 },
+  { name: 'd128', layers: 4, hiddenSize: 128, heads: 4, sequenceLength: 64, batchSize: 12, vocabSize: 65 },
+  { name: 'd384', layers: 6, hiddenSize: 384, heads: 6, sequenceLength: 256, batchSize: 8, vocabSize: 65 },
+  { name: 'd512', layers: 6, hiddenSize: 512, heads: 8, sequenceLength: 256, batchSize: 8, vocabSize: 65 },
+];
+
+/** Random tokens: speed does not depend on what a text says. */
+function randomData(vocabSize: number, count: number): TextData {
+  const ids = Uint16Array.from({ length: count }, (_, index) => ((index * 2654435761) >>> 8) % vocabSize);
+  const source = new MemoryTokens(ids, vocabSize);
+  const tokenizer = Object.assign(Object.create(new ByteTokenizer()), { vocabSize });
+  return { name: 'random', source, tokenizer, parts: splitTokens(count, [1, 0, 0]) };
+}
+
+/** A stepper for a case, with Adam and clipping to norm 1, as the peers have them. */
+export function stepperOf(shape: TrainingCase, threads: number | undefined, maxSteps = 1e9): Stepper {
+  const { layers, hiddenSize, heads, sequenceLength, batchSize, vocabSize } = shape;
+  const model = new Decoder({
+    vocabSize,
+    hiddenSize,
+    numHiddenLayers: layers,
+    numAttentionHeads: heads,
+    maxPositionEmbeddings: sequenceLength,
+    hiddenAct: 'gelu',
+  });
+  return new Stepper({
+    model,
+    objective: causal({ sequenceLength }),
+    data: randomData(vocabSize, 40 * batchSize * sequenceLength),
+    optimizer: adamw({ learningRate: 1e-4, beta2: 0.95, weightDecay: 0.1 }),
+    batchSize,
+    maxSteps,
+    gradientAccumulationSteps: 1,
+    clip: { mode: 'norm', maximum: 1 },
+    seed: 1,
+    device: 'cpu',
+    threads,
+  });
+}
+
+/** Seconds of each of `count` steps, the next always queued while one runs. */
+export async function timeSteps(stepper: Stepper, first: number, count: number): Promise<number[]> {
+  const seconds: number[] = [];
+  let last = performance.now();
+  let running = stepper.submit(first);
+  for (let step = 1; step <= count; step++) {
+    const next = step < count ? stepper.submit(first + step) : undefined;
+    await running;
+    const now = performance.now();
+    seconds.push((now - last) / 1000);
+    last = now;
+    if (next) running = next;
+  }
+  return seconds;
+}

@@ -1,0 +1,55 @@
+// The surface of the addon: class Session and info(). src/runtime/addon.ts describes it to TypeScript.
+#include <napi.h>
+
+#include "cpu/backend.h"
+#include "cpu/memory.h"
+#include "cpu/threads.h"
+#include "cuda/availability.h"
+#include "session_object.h"
+
+namespace heddle {
+namespace {
+
+#if defined(__clang__)
+constexpr const char* COMPILER = "clang " __clang_version__;
+#elif defined(__GNUC__)
+constexpr const char* COMPILER = "g++ " __VERSION__;
+#else
+constexpr const char* COMPILER = "unknown";
+#endif
+
+// What was built, and what of it this machine can use.
+Napi::Value info(const Napi::CallbackInfo& call) {
+  Napi::Env env = call.Env();
+  Napi::Array isas = Napi::Array::New(env);
+  for (const cpu::Variant& variant : cpu::variants()) isas.Set(isas.Length(), variant.name);
+  const CudaAvailability found = cuda_availability();
+  Napi::Object cuda = Napi::Object::New(env), result = Napi::Object::New(env);
+  cuda.Set("built", found.is_built);
+  cuda.Set("available", found.is_available);
+  cuda.Set("reason", found.reason);
+  result.Set("isas", isas);
+  try {
+    result.Set("isa", cpu::choose_variant().name);
+  } catch (const Error& error) {
+    throw to_javascript(env, error);
+  }
+  result.Set("cores", cpu::available_cores());
+  result.Set("freeMemory", static_cast<double>(cpu::available_memory()));
+  result.Set("cuda", cuda);
+  result.Set("compiler", COMPILER);
+  result.Set("opsHash", Napi::BigInt::New(env, OPS_HASH));
+  return result;
+}
+
+Napi::Object start(Napi::Env env, Napi::Object exports) {
+  exports.Set("Session", SessionObject::define(env));
+  exports.Set("info", Napi::Function::New(env, info, "info"));
+  return exports;
+}
+
+}  // namespace
+}  // namespace heddle
+
+static Napi::Object start_heddle(Napi::Env env, Napi::Object exports) { return heddle::start(env, exports); }
+NODE_API_MODULE(heddle, start_heddle)

@@ -1,0 +1,32 @@
+// What a device does for a Session. Both backends implement these six virtuals; the interface never grows with ops. All of
+// them are called on the session's thread; they throw Error, and a DEVICE error ends the session.
+#pragma once
+#include <atomic>
+
+#include "program.h"
+
+namespace heddle {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Grows arenas to at least `bytes` (new bytes are 0, persistent ones keep their content) and makes ready to run
+  // `programs`; checks that each of their ops has a kernel. On an error nothing has changed.
+  virtual void allocate(const ArenaBytes& bytes, const std::vector<const Program*>& programs) = 0;
+  // Gives all arenas back.
+  virtual void release() = 0;
+  // Copies into and out of an arena; the caller has checked the range.
+  virtual void upload(Arena arena, uint64_t offset, const uint8_t* from, uint64_t bytes) = 0;
+  virtual void download(Arena arena, uint64_t offset, uint8_t* to, uint64_t bytes) = 0;
+  // Executes a program that `allocate` made ready, with SCALAR_COUNT scalars. Where `seconds` is given, it receives the
+  // time of each instruction.
+  virtual void run(const Program& program, const double* scalars, double* seconds) = 0;
+  // Returns when everything above has taken effect.
+  virtual void wait() = 0;
+
+  // Set from another thread when the environment goes away: `run` may return early, with the arenas in any state.
+  std::atomic<bool> stop{false};
+};
+
+}  // namespace heddle

@@ -1,0 +1,41 @@
+// The one header that a CUDA kernel includes. Kernels write SHARED_ARRAY and SHARED_DYNAMIC, never a bare __shared__, and
+// are started by launch, never by <<<>>>: so their sources can also be built for something other than nvcc.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../kernel.h"
+#include "../ops.h"
+
+namespace heddle { namespace cuda {
+
+typedef cudaStream_t Stream;
+typedef cudaError_t Status;  // cudaSuccess is 0
+
+}}  // namespace heddle::cuda
+
+#ifdef __CUDACC__
+
+#define SHARED_ARRAY(type, name, dimensions) __shared__ type name dimensions
+// As many bytes as the launch asked for, aligned for TMA's 128-byte swizzle.
+#define SHARED_DYNAMIC(name) extern __shared__ __align__(1024) unsigned char name[]
+
+namespace heddle { namespace cuda {
+
+// Starts `kernel` on `stream` with `shared_bytes` of SHARED_DYNAMIC memory. Past 48 KB a kernel has to ask for it.
+template <typename... Parameters, typename... Arguments>
+Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
+              Arguments... arguments) {
+  if (shared_bytes > 48 * 1024) {
+    const Status status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+    if (status != cudaSuccess) return status;
+  }
+  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  return cudaGetLastError();
+}
+
+}}  // namespace heddle::cuda
+
+#endif

@@ -1,0 +1,75 @@
+import * as v from 'valibot';
+import { textData } from '../data/textData.js';
+import { CheckpointError } from '../errors.js';
+import { PartEvaluator } from '../evaluate/perplexity.js';
+import { evaluationProgram } from '../evaluate/program.js';
+import { PretrainedModel } from '../generate/pretrained.js';
+import { choice, onOff, positiveInteger, text } from '../models/settingFields.js';
+import { LoadedProgram } from '../runtime/loadedProgram.js';
+import type { Device } from '../runtime/session.js';
+import { dataEntries, runEntries } from '../train/settings.js';
+import { defineCommand } from './commandLine.js';
+import { dataProgress } from './dataProgress.js';
+import { formatNumber } from './table.js';
+
+const schema = v.strictObject({
+  model: text('Folder of a run or a checkpoint'),
+  part: v.optional(choice(['train', 'valid', 'test'], 'Part of the text to score'), 'valid'),
+  data: v.optional(text('Corpus', { defaultFrom: 'the one it was trained on' })),
+  clean: v.optional(
+    choice(['none', 'text8'], 'Cleaning before tokenising', { defaultFrom: 'as in training' }),
+  ),
+  split: v.optional(dataEntries.split.wrapped),
+  batchSize: v.optional(positiveInteger('Rows scored at once', { unit: 'rows' }), 16),
+  sequenceLength: v.optional(
+    positiveInteger('Length of a row', { unit: 'tokens', defaultFrom: "the model's longest context" }),
+  ),
+  device: runEntries.device,
+  threads: runEntries.threads,
+  json: v.optional(onOff('Write one JSON object to standard output'), false),
+});
+
+export const evaluate = defineCommand({
+  name: 'evaluate',
+  summary: 'Scores a trained model on a part of a text: loss, perplexity, bits per character',
+  example: 'heddle evaluate runs/book --part test',
+  schema,
+  positionals: ['model'],
+  async run(settings, { signal, stdout, stderr }) {
+    const { model: folder, part, batchSize, device, threads, json } = settings;
+    await using pretrained = await PretrainedModel.open(folder, { device: device as Device, threads });
+    const { model, table, tokenizer, session } = pretrained;
+    const trained = pretrained.settings as { data?: string; clean?: 'none' | 'text8'; split?: number[] };
+    const corpus = settings.data ?? trained.data;
+    if (!corpus)
+      throw new CheckpointError(`${folder} does not say what it was trained on; name a text with --data`);
+    const data = await textData(corpus, {
+      tokenizer,
+      clean: settings.clean ?? trained.clean,
+      split: settings.split ?? trained.split,
+      signal,
+      onProgress: json ? undefined : dataProgress(stderr),
+    });
+    const sequenceLength = settings.sequenceLength ?? model.maxPositionEmbeddings;
+    const evaluator = new PartEvaluator(data, part, { batchSize, sequenceLength });
+    const compiled = evaluationProgram(model, table, {
+      rows: batchSize,
+      sequenceLength,
+      vocabSize: tokenizer.vocabSize,
+    });
+    const [program] = await LoadedProgram.load(session, [compiled]);
+    const started = performance.now();
+    const score = await evaluator.score(program, { signal });
+    const tokensPerSecond = score.tokens / ((performance.now() - started) / 1000);
+    if (json) {
+      stdout.write(
+        `${JSON.stringify({ event: 'evaluation', part, data: corpus, ...score, tokensPerSecond })}\n`,
+      );
+      return;
+    }
+    stdout.write(
+      `${part} part of ${corpus}: loss ${score.loss.toFixed(4)} nats per token, perplexity ${score.perplexity.toFixed(3)}, ` +
+        `${score.bitsPerCharacter.toFixed(4)} bits per ${tokenizer.unit} over ${formatNumber(score.tokens)} tokens\n`,
+    );
+  },
+});

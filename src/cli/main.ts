@@ -1,0 +1,10 @@
+#!/usr/bin/env node
+import { main } from './commandLine.js';
+import { doctor } from './doctor.js';
+import { evaluate } from './evaluate.js';
+import { generate } from './generate.js';
+import { plan } from './plan.js';
+import { prepare } from './prepare.js';
+import { train } from './train.js';
+
+process.exitCode = await main(process.argv.slice(2), [train, evaluate, generate, prepare, plan, doctor]);

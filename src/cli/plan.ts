@@ -1,0 +1,88 @@
+import * as v from 'valibot';
+import { textData } from '../data/textData.js';
+import { planTraining, type TrainingPlan } from '../inspect/plan.js';
+import { modelEntries } from '../models/configSchema.js';
+import { onOff, positiveInteger } from '../models/settingFields.js';
+import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
+import { dataEntries, optimizationEntries, trainSettingsSchema } from '../train/settings.js';
+import { defineCommand } from './commandLine.js';
+import { formatBytes, formatNumber, formatTable } from './table.js';
+
+const schema = v.strictObject({
+  vocabSize: v.optional(
+    positiveInteger('Size of the vocabulary', {
+      unit: 'tokens',
+      defaultFrom: "that of the data's tokenizer",
+    }),
+  ),
+  ...modelEntries,
+  ...dataEntries,
+  ...optimizationEntries,
+  json: v.optional(onOff('Write one JSON object to standard output'), false),
+});
+
+export const plan = defineCommand({
+  name: 'plan',
+  summary: 'Shows parameters, arithmetic and memory of a training run before anything is allocated',
+  example:
+    'heddle plan --model-type llama --hidden-size 512 --num-hidden-layers 6 --num-attention-heads 8 --vocab-size 256',
+  schema,
+  async run({ vocabSize, json, ...given }, { signal, stdout }) {
+    const settings = v.parse(trainSettingsSchema, given);
+    const size =
+      vocabSize ??
+      (settings.tokenizer === 'bytes'
+        ? 256
+        : (await textData(settings.data, { ...settings, signal })).tokenizer.vocabSize);
+    const planned = planTraining({
+      config: modelFrom(settings, size),
+      batchSize: settings.batchSize,
+      sequenceLength: sequenceLengthFrom(settings),
+      gradientAccumulationSteps: settings.gradientAccumulationSteps,
+      optimizer: optimizerFrom(settings),
+      clip: clipFrom(settings),
+      labelSmoothing: settings.labelSmoothing,
+    });
+    stdout.write(json ? `${JSON.stringify(planned)}\n` : planText(planned));
+  },
+});
+
+/** `layers.3.attention.qkv.weight` belongs to `layers.3`, all else to its first word. */
+const layerOf = (name: string) => /^(layers\.\d+|[^.]+)/.exec(name)![0];
+
+function planText(planned: TrainingPlan): string {
+  const inModelOrder = [...planned.parameters].sort((a, b) => place(a.name) - place(b.name));
+  const rows = inModelOrder.map(({ name, shape, count, decayed }) => [
+    name,
+    shape.join(' x '),
+    formatNumber(count),
+    decayed ? 'decayed' : '',
+  ]);
+  const layers = new Map<string, number>();
+  for (const { name, count } of inModelOrder)
+    layers.set(layerOf(name), (layers.get(layerOf(name)) ?? 0) + count);
+  const flops = (value: number) => `${formatNumber(Math.round(value / 1e3) / 1e3)} MFLOP`;
+  return [
+    formatTable(['parameter', 'shape', 'count', ''], rows),
+    formatTable(
+      ['layer', 'parameters'],
+      [...layers].map(([layer, count]) => [layer, formatNumber(count)]),
+    ),
+    `${formatNumber(planned.parameterCount)} parameters\n`,
+    `a token: ${flops(planned.flopsPerToken.forward)} forward, ${flops(planned.flopsPerToken.training)} in training; ` +
+      `${formatNumber(planned.tokensPerStep)} tokens a step\n`,
+    formatTable(
+      ['arena', 'memory'],
+      [...Object.entries(planned.memory), ['total', planned.memoryTotal] as const].map(([arena, bytes]) => [
+        arena,
+        formatBytes(bytes as number),
+      ]),
+    ),
+  ].join('\n');
+}
+
+function place(name: string): number {
+  const first = name.split('.')[0];
+  const order = ['embedding', 'positions', 'layers', 'norm', 'head'].indexOf(first);
+  return order * 1e6 + Number(/^layers\.(\d+)/.exec(name)?.[1] ?? 0);
+}

@@ -1,0 +1,189 @@
+import { type ArenaName, arenas, type Graph, type Node, type Slot } from '../graph/graph.js';
+import type { Tensor } from '../graph/tensor.js';
+import { dtypeBytes } from '../shape/dtype.js';
+import { sizeOf } from '../shape/shape.js';
+import { chunkClassifier } from './chunk.js';
+import { type ArenaNeed, encode, type IoField } from './encode.js';
+import {
+  fuseActivation,
+  fuseActivationBackward,
+  fuseAddend,
+  fuseBias,
+  fuseCrossEntropy,
+  fuseEmbeddingBackward,
+  fuseNormBackward,
+  fuseResidualNorm,
+} from './fuse.js';
+import { insertCopies, placesOf } from './layout.js';
+import { type Address, align, planMemory } from './memory.js';
+import { printGraph, printPlan } from './print.js';
+import { liveNodes } from './rewrite.js';
+import { schedule, slotBelow } from './schedule.js';
+import { composePermutes, eliminateCommonSubexpressions, transposeProducts } from './simplify.js';
+
+export { gradients } from './autodiff.js';
+export { printGraph } from './print.js';
+
+export interface CompileOptions {
+  /** Sizes and layout hashes of persistent arenas; without an entry an arena is as large as the program reaches. */
+  arenas?: Partial<Record<ArenaName, ArenaNeed>>;
+  /** Logits of a classifier may take this many bytes before its rows are cut into chunks. Default 128 MiB. */
+  maxLogitsBytes?: number;
+  /** Turns the fusions off, for tests that compare. Default true. */
+  fuse?: boolean;
+}
+
+export interface Program {
+  /** What `session.load` takes. */
+  readonly bytes: Uint8Array;
+  readonly inputs: readonly IoField[];
+  readonly outputs: readonly IoField[];
+  readonly inputBytes: number;
+  readonly outputBytes: number;
+  /** Bytes this program needs of each arena. */
+  readonly memory: Readonly<Record<ArenaName, number>>;
+  /** Floating-point operations of one run. */
+  readonly flops: number;
+  readonly instructions: number;
+  /** The graph after all passes, and the instructions with their memory, as text. */
+  readonly graphText: () => string;
+  readonly planText: () => string;
+}
+
+type Pass = (graph: Graph) => Graph;
+
+const simplifyPasses: readonly Pass[] = [transposeProducts, composePermutes, eliminateCommonSubexpressions];
+const fusionPasses = (maxLogitsBytes: number): readonly Pass[] => [
+  fuseCrossEntropy,
+  fuseBias,
+  (graph) => chunkClassifier(graph, maxLogitsBytes),
+  fuseResidualNorm,
+  fuseNormBackward,
+  fuseActivation,
+  fuseActivationBackward,
+  fuseEmbeddingBackward,
+  fuseAddend,
+];
+
+/** The passes before scheduling, in order; each takes a graph and gives another. */
+export const passes = (options: CompileOptions = {}): readonly Pass[] => [
+  ...simplifyPasses,
+  ...((options.fuse ?? true) ? fusionPasses(options.maxLogitsBytes ?? 128 << 20) : []),
+];
+
+/** Compiles a graph with its outputs and stores into one program. */
+export function compile(traced: Graph, options: CompileOptions = {}): Program {
+  const optimised = passes(options).reduce((graph, pass) => pass(graph), traced);
+  const io = layIo(optimised);
+  for (const [index, [name, tensor]] of [...optimised.outputs].entries()) {
+    const { shape, dtype, offset } = io.outputs[index];
+    optimised.store(
+      tensor,
+      { arena: 'io', offset: io.outputOffset + offset, shape, dtype, name },
+      Number.POSITIVE_INFINITY,
+    );
+  }
+  optimised.outputs.clear();
+  const graph = insertCopies(optimised);
+  const order = schedule(graph);
+  const places = placesOf(graph);
+  const inputAddress = (tensor: Tensor): Address => ({
+    arena: 'io',
+    offset: io.inputOffsets.get(tensor.node.input!.name)!,
+  });
+  const memory = planMemory(order, places, inputAddress);
+  const readTensors = new Set<Tensor>(places.keys());
+  for (const node of liveNodes(graph)) for (const input of node.inputs) if (input) readTensors.add(input);
+  const isRead = (tensor: Tensor) => readTensors.has(tensor);
+  const arenaNeeds = needsOf(graph, order, options, memory, io.bytes);
+  const ranges = graph.nodes.flatMap(({ input, outputs }) =>
+    input?.dtype === 'i32' && input.limit !== undefined
+      ? [
+          {
+            address: inputAddress(outputs[0]),
+            shape: input.shape,
+            minimum: input.minimum ?? 0,
+            limit: input.limit,
+          },
+        ]
+      : [],
+  );
+  const bytes = encode({
+    order,
+    memory,
+    isRead,
+    arenaNeeds,
+    ranges,
+    ioInputBytes: io.inputBytes,
+    ioOutputOffset: io.outputOffset,
+    ioOutputBytes: io.outputBytes,
+  });
+  return {
+    bytes,
+    inputs: io.inputs,
+    outputs: io.outputs,
+    inputBytes: io.inputBytes,
+    outputBytes: io.outputBytes,
+    memory: Object.fromEntries(arenas.map((arena) => [arena, arenaNeeds[arena].bytes])) as Record<
+      ArenaName,
+      number
+    >,
+    flops: order.reduce((sum, node) => sum + (node.op.cost?.(node).flops ?? 0), 0),
+    instructions: order.length,
+    graphText: () => printGraph(graph),
+    planText: () => printPlan(order, memory, isRead),
+  };
+}
+
+/** The io arena: inputs in the order they were declared, then outputs, each on a 64-byte boundary. */
+function layIo(graph: Graph) {
+  const inputs: IoField[] = [];
+  const inputOffsets = new Map<string, number>();
+  let at = 0;
+  const place = (name: string, { shape, dtype }: Pick<Slot, 'shape' | 'dtype'>, base: number): IoField => {
+    const field = { name, offset: at - base, shape, dtype };
+    at = align(at + sizeOf(shape) * dtypeBytes(dtype));
+    return field;
+  };
+  for (const { input } of graph.nodes) {
+    if (!input) continue;
+    inputOffsets.set(input.name, at);
+    inputs.push(place(input.name, input, 0));
+  }
+  const outputOffset = at;
+  const outputs = [...graph.outputs].map(([name, tensor]) => place(name, tensor, outputOffset));
+  return {
+    inputs,
+    inputOffsets,
+    outputs,
+    inputBytes: outputOffset,
+    outputOffset,
+    outputBytes: at - outputOffset,
+    bytes: at,
+  };
+}
+
+function needsOf(
+  graph: Graph,
+  order: readonly Node[],
+  options: CompileOptions,
+  memory: { activationBytes: number; workspaceBytes: number },
+  ioBytes: number,
+): Record<ArenaName, ArenaNeed> {
+  const reached = new Map<ArenaName, number>([
+    ['activations', memory.activationBytes],
+    ['workspace', memory.workspaceBytes],
+    ['io', ioBytes],
+  ]);
+  const reach = ({ arena, offset, shape, dtype }: Slot) =>
+    reached.set(arena, Math.max(reached.get(arena) ?? 0, offset + sizeOf(shape) * dtypeBytes(dtype)));
+  for (const { slot } of graph.stores) reach(slot);
+  for (const node of order)
+    for (const input of node.inputs) if (input) slotBelow(input) && reach(slotBelow(input)!);
+  return Object.fromEntries(
+    arenas.map((arena) => [
+      arena,
+      options.arenas?.[arena] ?? { bytes: reached.get(arena) ?? 0, layoutHash: 0n },
+    ]),
+  ) as Record<ArenaName, ArenaNeed>;
+}

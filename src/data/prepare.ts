@@ -1,0 +1,177 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ConfigError, DataError } from '../errors.js';
+import { ByteTokenizer } from '../text/bytes.js';
+import { CharacterInventory } from '../text/characters.js';
+import { cleanPieces } from '../text/normalise.js';
+import {
+  type Tokenizer,
+  type TokenizerKind,
+  tokenizerFromJSON,
+  tokenizerKinds,
+  tokenizerSha256,
+} from '../text/vocabulary.js';
+import { defaultCacheFolder } from './cacheFolder.js';
+import type { Corpus } from './corpora.js';
+import type { DataProgress, WorkOptions } from './progress.js';
+import { TokenFile } from './tokenFile.js';
+import { TokenFileWriter } from './tokenFileWriter.js';
+
+export const cleanings = ['none', 'text8'] as const;
+/** 'text8' applies the rules of text8 (a-z and single spaces) to every document. */
+export type Cleaning = (typeof cleanings)[number];
+
+export interface PrepareOptions extends WorkOptions {
+  /** A kind, to be built from the corpus where it needs to be, or a tokenizer that exists; default 'characters'. */
+  readonly tokenizer?: TokenizerKind | Tokenizer;
+  /** Default 'none'. */
+  readonly clean?: Cleaning;
+  /** Where token files are kept; default $HEDDLE_CACHE or ~/.cache/heddle. */
+  readonly cacheFolder?: string;
+}
+
+export interface PreparedData {
+  /** The whole corpus; close it after use. */
+  readonly source: TokenFile;
+  readonly tokenizer: Tokenizer;
+  /** True where a token file of the same input was there already. */
+  readonly reused: boolean;
+}
+
+/** To be raised when the same input would give other tokens than before. */
+const rulesVersion = 1;
+
+/**
+ * Turns a corpus into a token file in the cache folder, or finds the one it made of the same files (path, size, time of last
+ * change) and options before. Documents follow each other, parted by a line end (a space in text8) where none is there.
+ *
+ * @throws DataError where the corpus holds no text, is no UTF-8 or has a character that a given tokenizer does not know
+ */
+export async function prepareTokens(corpus: Corpus, options: PrepareOptions = {}): Promise<PreparedData> {
+  const { tokenizer: wanted = 'characters', clean = 'none', cacheFolder = defaultCacheFolder() } = options;
+  checkOptions(wanted, clean);
+  const folder = join(cacheFolder, 'tokens');
+  const key = cacheKey(corpus, wanted, clean);
+  const paths = { tokens: join(folder, `${key}.tokens`), tokenizer: join(folder, `${key}.tokenizer.json`) };
+  const ready = await openReady(paths);
+  if (ready) return { ...ready, reused: true };
+  await mkdir(folder, { recursive: true });
+  const tokenizer =
+    typeof wanted === 'string' ? await buildTokenizer(wanted, corpus, clean, options) : wanted;
+  await writeWhole(paths.tokenizer, JSON.stringify(tokenizer.toJSON()));
+  await writeTokens(paths.tokens, corpus, tokenizer, clean, options);
+  return { source: TokenFile.open(paths.tokens), tokenizer, reused: false };
+}
+
+function checkOptions(tokenizer: TokenizerKind | Tokenizer, clean: Cleaning): void {
+  if (typeof tokenizer === 'string' && !tokenizerKinds.includes(tokenizer)) {
+    throw new ConfigError(`tokenizer must be ${tokenizerKinds.join(' or ')}, but it is ${tokenizer}`, {
+      tokenizer,
+    });
+  }
+  if (!cleanings.includes(clean)) {
+    throw new ConfigError(`clean must be ${cleanings.join(' or ')}, but it is ${clean}`, { clean });
+  }
+}
+
+function cacheKey(corpus: Corpus, tokenizer: TokenizerKind | Tokenizer, clean: Cleaning): string {
+  const identity = typeof tokenizer === 'string' ? tokenizer : tokenizerSha256(tokenizer).toString('hex');
+  const text = JSON.stringify([rulesVersion, corpus.inputs, identity, clean]);
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+}
+
+/** Whatever is missing or does not fit is made anew. */
+async function openReady(paths: { tokens: string; tokenizer: string }) {
+  try {
+    const tokenizer = tokenizerFromJSON(JSON.parse(await readFile(paths.tokenizer, 'utf8')));
+    const source = TokenFile.open(paths.tokens);
+    if (source.tokenizerSha256.equals(tokenizerSha256(tokenizer))) return { source, tokenizer };
+    source.close();
+  } catch {}
+  return undefined;
+}
+
+async function buildTokenizer(
+  kind: TokenizerKind,
+  corpus: Corpus,
+  clean: Cleaning,
+  options: WorkOptions,
+): Promise<Tokenizer> {
+  if (kind === 'bytes') return new ByteTokenizer();
+  const inventory = new CharacterInventory();
+  for await (const { text } of readCorpus(corpus, clean, 'scan', options)) inventory.add(text);
+  return inventory.tokenizer();
+}
+
+async function writeTokens(
+  path: string,
+  corpus: Corpus,
+  tokenizer: Tokenizer,
+  clean: Cleaning,
+  options: WorkOptions,
+): Promise<void> {
+  const writer = await TokenFileWriter.create(path, tokenizer.vocabSize, tokenizerSha256(tokenizer));
+  try {
+    for await (const { text, begins, offset } of readCorpus(corpus, clean, 'encode', options)) {
+      if (begins) writer.beginDocument();
+      await writer.write(tokenizer.encode(text, offset));
+    }
+    await writer.finish();
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
+
+interface CorpusPiece {
+  readonly text: string;
+  /** Whether a document begins here. */
+  readonly begins: boolean;
+  /** Where it begins in the text of all documents, in UTF-16 units. */
+  readonly offset: number;
+}
+
+async function* readCorpus(
+  corpus: Corpus,
+  clean: Cleaning,
+  stage: DataProgress['stage'],
+  { onProgress, signal }: WorkOptions,
+): AsyncGenerator<CorpusPiece> {
+  const total = corpus.documents.reduce((sum, document) => sum + document.bytes, 0);
+  const separator = clean === 'text8' ? ' ' : '\n';
+  let done = 0;
+  let offset = 0;
+  let lastCharacter = separator;
+  for (const document of corpus.documents) {
+    const raw = document.pieces((bytes) => {
+      done += bytes;
+      onProgress?.({ stage, done, total });
+    });
+    let begins = true;
+    for await (const text of clean === 'text8' ? cleanPieces(raw) : raw) {
+      signal?.throwIfAborted();
+      if (begins && lastCharacter !== separator) yield { text: separator, begins: false, offset: offset++ };
+      yield { text, begins, offset };
+      begins = false;
+      offset += text.length;
+      lastCharacter = text.slice(-1);
+    }
+  }
+  if (offset === 0) {
+    const why = clean === 'text8' ? ' that is left when it is cleaned' : '';
+    throw new DataError(`the corpus ${corpus.name} holds no text${why}`, { corpus: corpus.name });
+  }
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${randomUUID()}.part`;
+  const file = await open(temporary, 'wx');
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}

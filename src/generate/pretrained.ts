@@ -1,0 +1,75 @@
+import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
+import { CheckpointError } from '../errors.js';
+import { Decoder } from '../models/decoder.js';
+import { checkpointTensors, fromConfigJson } from '../models/huggingFace.js';
+import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
+import { readTensors } from '../models/weights.js';
+import { Session, type SessionOptions } from '../runtime/session.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { tokenizerFromJSON } from '../text/vocabulary.js';
+import { type GenerateOptions, Generator } from './generate.js';
+
+/** A trained model in a session of its own, ready to score and to continue texts. */
+export class PretrainedModel {
+  private readonly generator: Generator;
+
+  private constructor(
+    readonly session: Session,
+    readonly model: Decoder,
+    readonly table: ParameterTable,
+    readonly tokenizer: Tokenizer,
+    /** Folder the weights were read from, and what the run that made them wrote beside them. */
+    readonly folder: string,
+    readonly settings: Readonly<Record<string, unknown>>,
+  ) {
+    this.generator = new Generator(session, model, table, tokenizer, model.maxPositionEmbeddings);
+  }
+
+  /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
+  static async open(path: string, options: SessionOptions = {}): Promise<PretrainedModel> {
+    const checkpoint = await openCheckpoint(path);
+    const { folder } = checkpoint;
+    const config = fromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
+    const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
+    if (tokenizer.vocabSize !== config.vocabSize) {
+      throw new CheckpointError(
+        `${folder}: the tokenizer has ${tokenizer.vocabSize} tokens but the model ${config.vocabSize}; they belong to different runs`,
+      );
+    }
+    const settings = await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}));
+    const model = new Decoder(config);
+    const table = parameterTable(model);
+    const session = Session.open(options);
+    const pretrained = new PretrainedModel(
+      session,
+      model,
+      table,
+      tokenizer,
+      folder,
+      settings as Record<string, unknown>,
+    );
+    try {
+      await pretrained.generator.load();
+      await readTensors(`${folder}/model.safetensors`, checkpointTensors(model, table), (offset, values) =>
+        session.write('parameters', offset, values),
+      );
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+    return pretrained;
+  }
+
+  /** Continues `prompt`, piece by piece. */
+  generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
+    return this.generator.generate(prompt, options);
+  }
+
+  close(): Promise<void> {
+    return this.session.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

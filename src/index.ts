@@ -1,0 +1,24 @@
+/** Train, fine-tune and run Transformers. What is exported here is the public API; all else may change. */
+export { compile, gradients, type Program } from './compile/index.js';
+export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
+export * from './errors.js';
+export type { LanguageModelScore } from './evaluate/perplexity.js';
+export type { GeneratedToken, GenerateOptions } from './generate/generate.js';
+export { PretrainedModel } from './generate/pretrained.js';
+export { Graph } from './graph/graph.js';
+export { defineOp } from './graph/op.js';
+export { Tensor } from './graph/tensor.js';
+export { isTraining } from './graph/trace.js';
+export { diagnose } from './inspect/doctor.js';
+export { planTraining, type TrainingPlan } from './inspect/plan.js';
+export { type DecoderConfig, type DecoderOptions, decoderConfig } from './models/config.js';
+export { Decoder, type LanguageModel, type LanguageModelInputs } from './models/decoder.js';
+export * from './nn/index.js';
+export { causal } from './objectives/causal.js';
+export type { Objective } from './objectives/objective.js';
+export * from './ops/index.js';
+export { type Device, runtimeInfo, Session } from './runtime/session.js';
+export type { TrainingEvent } from './train/events.js';
+export * from './train/learningRate.js';
+export { adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
+export { Trainer, type TrainerOptions } from './train/trainer.js';

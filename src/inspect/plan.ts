@@ -1,0 +1,89 @@
+import type { Program } from '../compile/index.js';
+import { type ArenaName, arenas } from '../graph/graph.js';
+import type { DecoderConfig } from '../models/config.js';
+import { Decoder } from '../models/decoder.js';
+import { parameterTable } from '../models/parameterTable.js';
+import { causal } from '../objectives/causal.js';
+import { sizeOf } from '../shape/shape.js';
+import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
+import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
+
+export interface PlanOptions {
+  readonly config: DecoderConfig;
+  readonly batchSize: number;
+  readonly sequenceLength: number;
+  readonly gradientAccumulationSteps: number;
+  readonly optimizer: OptimizerSettings;
+  readonly clip: ClipSettings;
+  readonly labelSmoothing?: number;
+}
+
+export interface PlannedParameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly count: number;
+  /** Whether weight decay acts on it. */
+  readonly decayed: boolean;
+}
+
+export interface TrainingPlan {
+  readonly parameters: readonly PlannedParameter[];
+  readonly parameterCount: number;
+  readonly tokensPerStep: number;
+  /** Floating-point operations a token: of the forward pass alone, and of a whole update. A multiply-add counts as two. */
+  readonly flopsPerToken: { readonly forward: number; readonly training: number };
+  /** Bytes of every arena that is used, padding included. */
+  readonly memory: Readonly<Partial<Record<ArenaName, number>>>;
+  readonly memoryTotal: number;
+  /** Kernel calls of each program. */
+  readonly instructions: Readonly<Record<string, number>>;
+}
+
+/** What training will take, computed from the compiled programs; nothing is allocated. */
+export function planTraining(options: PlanOptions): TrainingPlan {
+  const { config, batchSize, sequenceLength, gradientAccumulationSteps, optimizer, clip, labelSmoothing } =
+    options;
+  const model = new Decoder(config);
+  const table = parameterTable(model);
+  const builder = new ProgramBuilder(table, {
+    model,
+    objective: causal({ sequenceLength, labelSmoothing }),
+    vocabSize: config.vocabSize,
+    rows: batchSize,
+    optimizer,
+    clip,
+  });
+  const kinds: TrainingProgram[] =
+    gradientAccumulationSteps > 1 ? ['first', 'accumulate', 'update', 'evaluate'] : ['step', 'evaluate'];
+  const programs = new Map(kinds.map((kind) => [kind, builder.build(kind)]));
+  const memory = memoryOf([...programs.values()]);
+  const tokensPerStep = batchSize * sequenceLength * gradientAccumulationSteps;
+  const flops = (kind: TrainingProgram) => programs.get(kind)?.flops ?? 0;
+  const accumulated =
+    flops('first') + (gradientAccumulationSteps - 1) * flops('accumulate') + flops('update');
+  return {
+    parameters: table.entries.map(({ name, group, slot: { shape } }) => ({
+      name,
+      shape,
+      count: sizeOf(shape),
+      decayed: group === 'decayed',
+    })),
+    parameterCount: table.count,
+    tokensPerStep,
+    flopsPerToken: {
+      forward: flops('evaluate') / (batchSize * sequenceLength),
+      training: (flops('step') || accumulated) / tokensPerStep,
+    },
+    memory,
+    memoryTotal: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0),
+    instructions: Object.fromEntries([...programs].map(([kind, { instructions }]) => [kind, instructions])),
+  };
+}
+
+/** A session holds each arena once, as large as the program that needs most of it. */
+function memoryOf(programs: readonly Program[]): Partial<Record<ArenaName, number>> {
+  const largest = arenas.map(
+    (arena) => [arena, Math.max(...programs.map(({ memory }) => memory[arena]))] as const,
+  );
+  return Object.fromEntries(largest.filter(([, bytes]) => bytes > 0));
+}

@@ -1,0 +1,32 @@
+import type { Operand, Tensor } from '../graph/tensor.js';
+import { add, matmul, transpose } from '../ops/index.js';
+import { constant, type Initialization, Module, normal, Parameter } from './module.js';
+
+export interface LinearOptions {
+  /** Default true. */
+  bias?: boolean;
+  /** Of the weight. Default: normal with deviation 0.02 (GPT-2). */
+  initialization?: Initialization;
+  /** True keeps the weight as [in, out], as GPT-2's checkpoints do; default [out, in]. */
+  inputMajor?: boolean;
+}
+
+/** x W + b: [..., in] to [..., out]. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias?: Parameter;
+  readonly inputMajor: boolean;
+
+  constructor(inputSize: number, outputSize: number, options: LinearOptions = {}) {
+    super();
+    this.inputMajor = options.inputMajor ?? false;
+    const shape = this.inputMajor ? [inputSize, outputSize] : [outputSize, inputSize];
+    this.weight = new Parameter(shape, options.initialization ?? normal(0.02));
+    if (options.bias ?? true) this.bias = new Parameter([outputSize], constant(0));
+  }
+
+  forward(x: Operand): Tensor {
+    const product = matmul(x, this.inputMajor ? this.weight : transpose(this.weight));
+    return this.bias ? add(product, this.bias) : product;
+  }
+}

@@ -1,0 +1,60 @@
+import { ConfigError } from '../errors.js';
+import type { Graph, Slot } from '../graph/graph.js';
+import type { Tensor, TensorLike } from '../graph/tensor.js';
+import type { Shape } from '../shape/shape.js';
+
+/** How a parameter starts. Deviations are those of a normal distribution around 0. */
+export type Initialization =
+  | { readonly kind: 'normal'; readonly deviation: number }
+  | { readonly kind: 'uniform'; readonly bound: number }
+  | { readonly kind: 'constant'; readonly value: number };
+
+export const normal = (deviation: number): Initialization => ({ kind: 'normal', deviation });
+export const uniform = (bound: number): Initialization => ({ kind: 'uniform', bound });
+export const constant = (value: number): Initialization => ({ kind: 'constant', value });
+
+/** A named, trainable array. Always float32; its values live in the parameter arena of a session. */
+export class Parameter implements TensorLike {
+  /** Its place in the parameter arena, given by models/parameterTable.ts before anything is traced. */
+  slot: Slot | undefined;
+  /** False keeps it as it is: no gradient, no update. */
+  trainable = true;
+
+  constructor(
+    readonly shape: Shape,
+    readonly initialization: Initialization,
+    /** Whether weight decay acts on it. Default: matrices yes, vectors no. */
+    readonly decay: boolean = shape.length >= 2,
+  ) {}
+
+  toTensor(graph: Graph): Tensor {
+    if (!this.slot) throw new ConfigError('a parameter has no place yet; give the model to a Trainer first');
+    return graph.readSlot(this.slot);
+  }
+}
+
+/** A part of a model: parameters and modules found among its own properties, and a forward() of the user's. */
+export abstract class Module {
+  /** Parameters by path (`layers.0.attention.output.weight`), in order of declaration; a shared one once. */
+  namedParameters(): Map<string, Parameter> {
+    const found = new Map<string, Parameter>();
+    const seen = new Set<Parameter>();
+    const visit = (value: unknown, path: string): void => {
+      if (value instanceof Parameter) {
+        if (!seen.has(value)) found.set(path, value);
+        seen.add(value);
+      } else if (value instanceof Module || Array.isArray(value)) {
+        for (const [key, inner] of Object.entries(value)) visit(inner, path ? `${path}.${key}` : key);
+      }
+    };
+    visit(this, '');
+    return found;
+  }
+
+  /** Number of parameters; a shared one counts once. */
+  parameterCount(): number {
+    let count = 0;
+    for (const { shape } of this.namedParameters().values()) count += shape.reduce((a, b) => a * b, 1);
+    return count;
+  }
+}

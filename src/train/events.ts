@@ -1,0 +1,50 @@
+/** What a run reports. Losses are nats per target token, rates are per second, steps count updates from 1. */
+export type TrainingEvent = StepEvent | EvaluationEvent | CheckpointEvent | NoticeEvent | DoneEvent;
+
+export interface StepEvent {
+  readonly event: 'step';
+  readonly step: number;
+  readonly loss: number;
+  readonly learningRate: number;
+  /** Of the mean gradient, before clipping. Infinite or NaN where the update was skipped. */
+  readonly gradientNorm: number;
+  readonly tokensPerSecond: number;
+  /** True where the gradients were not finite and nothing was updated. */
+  readonly skipped?: true;
+}
+
+export interface EvaluationEvent {
+  readonly event: 'evaluation';
+  readonly step: number;
+  readonly validLoss: number;
+  readonly perplexity: number;
+  /** Bits per character where tokens are characters; per byte where they are bytes. */
+  readonly bitsPerCharacter: number;
+  readonly best: boolean;
+}
+
+export interface CheckpointEvent {
+  readonly event: 'checkpoint';
+  readonly step: number;
+  readonly folder: string;
+}
+
+/** Something a user should know: a checkpoint passed over, a run that cannot be resumed exactly. */
+export interface NoticeEvent {
+  readonly event: 'notice';
+  readonly step: number;
+  readonly message: string;
+}
+
+export interface DoneEvent {
+  readonly event: 'done';
+  readonly step: number;
+  /** Mean of the last steps (100 at most). */
+  readonly trainLoss: number | null;
+  /** Of the weights that are kept: the best ones after early stopping, else the last. */
+  readonly validLoss: number | null;
+  readonly bitsPerCharacter: number | null;
+  readonly tokensPerSecond: number;
+  readonly seconds: number;
+  readonly reason: 'finished' | 'stopped early' | 'aborted';
+}

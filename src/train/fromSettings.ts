@@ -1,0 +1,38 @@
+import { type DecoderConfig, decoderConfig } from '../models/config.js';
+import { type LearningRate, schedules } from './learningRate.js';
+import { adamw, type ClipSettings, type OptimizerSettings, sgd } from './optimizer.js';
+import type { TrainSettings } from './settings.js';
+
+/** The model a run's settings ask for. */
+export const modelFrom = (settings: TrainSettings, vocabSize: number): DecoderConfig =>
+  decoderConfig({ ...settings, vocabSize });
+
+export const sequenceLengthFrom = (settings: TrainSettings): number =>
+  settings.sequenceLength ?? settings.maxPositionEmbeddings;
+
+export function scheduleFrom(settings: TrainSettings): LearningRate {
+  const { learningRate: peak, warmupSteps, decaySteps, schedule } = settings;
+  // Decaying to a tenth of the peak is what Hoffmann et al. 2022 (arXiv:2203.15556) found best.
+  const minimum = settings.minLearningRate ?? peak / 10;
+  return schedules[schedule]({ peak, minimum, warmupSteps, decaySteps });
+}
+
+export function optimizerFrom(settings: TrainSettings): OptimizerSettings {
+  const { optimizer, beta1, beta2, epsilon, weightDecay, momentum } = settings;
+  const learningRate = scheduleFrom(settings);
+  return optimizer === 'adamw'
+    ? adamw({ learningRate, beta1, beta2, epsilon, weightDecay })
+    : sgd({ learningRate, momentum, weightDecay });
+}
+
+export function clipFrom({ clip, maxGradNorm, clipValue }: TrainSettings): ClipSettings {
+  return { mode: clip, maximum: clip === 'value' ? clipValue : maxGradNorm };
+}
+
+/** How the data of a run were made, to be written beside its weights. */
+export const dataSettings = ({ data, tokenizer, clean, split }: TrainSettings): Record<string, unknown> => ({
+  data,
+  tokenizer,
+  clean,
+  split,
+});

@@ -1,0 +1,79 @@
+import type { Tensor } from '../graph/tensor.js';
+import { adamwOp, type ClipMode, gradientNormOp, sgdOp } from '../ops/index.js';
+import type { TrainingSlots } from './arenas.js';
+import type { LearningRate } from './learningRate.js';
+
+interface AnyOptimizer {
+  /** A number, or a schedule of learningRate.ts. Default 1e-3. */
+  readonly learningRate: number | LearningRate;
+}
+
+/** AdamW (Loshchilov & Hutter 2017). Defaults: beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01 (torch's). */
+export interface AdamWSettings extends AnyOptimizer {
+  readonly name: 'adamw';
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+}
+
+/** Stochastic gradient descent. Defaults: momentum 0, weightDecay 0, no Nesterov step. */
+export interface SgdSettings extends AnyOptimizer {
+  readonly name: 'sgd';
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly nesterov: boolean;
+}
+
+export type OptimizerSettings = AdamWSettings | SgdSettings;
+
+export const adamw = (options: Partial<Omit<AdamWSettings, 'name'>> = {}): AdamWSettings => ({
+  name: 'adamw',
+  learningRate: 1e-3,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+  ...options,
+});
+
+export const sgd = (options: Partial<Omit<SgdSettings, 'name'>> = {}): SgdSettings => ({
+  name: 'sgd',
+  learningRate: 1e-3,
+  momentum: 0,
+  weightDecay: 0,
+  nesterov: false,
+  ...options,
+});
+
+/** Bounds gradients: `norm` shrinks a larger global norm to `maximum`, `rescale` brings any norm to it, `value` cuts elements. */
+export interface ClipSettings {
+  readonly mode: ClipMode;
+  readonly maximum: number;
+}
+
+/** Appends the gradient norm, clipping and the update of all parameters; returns what a step reports. */
+export function appendUpdate(
+  gradients: Tensor,
+  tokenCount: Tensor,
+  slots: TrainingSlots,
+  optimizer: OptimizerSettings,
+  clip: ClipSettings,
+): { norm: Tensor; finite: Tensor } {
+  const { graph } = gradients;
+  const bounds = { clip: clip.mode, maximum: clip.maximum };
+  const [norm, factor, finite] = gradientNormOp([gradients, tokenCount], bounds);
+  const moments = slots.moments.map((slot) => graph.readSlot(slot));
+  const [parameters, blocks, counters] = [slots.parameters, slots.blocks, slots.counters].map((slot) =>
+    graph.readSlot(slot),
+  );
+  const operands = [parameters, gradients, ...moments, blocks, counters, factor, finite];
+  if (optimizer.name === 'adamw') {
+    const { beta1, beta2, epsilon, weightDecay } = optimizer;
+    adamwOp(operands, { beta1, beta2, epsilon, weight_decay: weightDecay, ...bounds });
+  } else {
+    const { momentum, weightDecay, nesterov } = optimizer;
+    sgdOp(operands, { momentum, weight_decay: weightDecay, nesterov, ...bounds });
+  }
+  return { norm, finite };
+}

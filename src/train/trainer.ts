@@ -1,0 +1,317 @@
+import {
+  hasCheckpoints,
+  latestCheckpoint,
+  openCheckpoint,
+  saveBest,
+  saveCheckpoint,
+} from '../checkpoint/checkpoint.js';
+import { makeFolder } from '../checkpoint/durable.js';
+import { MetricsLog } from '../checkpoint/metricsLog.js';
+import type { PartName } from '../data/split.js';
+import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
+import { type LanguageModelScore, PartEvaluator } from '../evaluate/perplexity.js';
+import { type GenerateOptions, Generator } from '../generate/generate.js';
+import { EarlyStopping } from './earlyStopping.js';
+import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
+import { type RunPosition, RunState } from './runState.js';
+import { Stepper, type StepResult } from './stepper.js';
+import { type FilledOptions, fillOptions, type TrainerOptions } from './trainerOptions.js';
+
+export type { TrainerOptions } from './trainerOptions.js';
+
+/** Steps whose mean loss a run reports at its end. */
+const recentSteps = 100;
+
+/** Trains a language model: one native call a step, everything else on the device. */
+export class Trainer {
+  private readonly options: FilledOptions;
+  private readonly stepper: Stepper;
+  private readonly state: RunState;
+  private readonly earlyStopping: EarlyStopping;
+  private readonly generator: Generator;
+  private readonly evaluators = new Map<PartName, PartEvaluator>();
+  private log: MetricsLog | undefined;
+  private step = 0;
+  private recentLosses: number[] = [];
+  /** Weights of the best evaluation of this process, while early stopping may ask for them. */
+  private bestWeights: Uint8Array<ArrayBuffer> | undefined;
+  /** True between a step that asks for an evaluation and its end, so that a run stopped in between makes up for it. */
+  private evaluationDue = false;
+
+  constructor(options: TrainerOptions) {
+    this.options = fillOptions(options);
+    const { model, data, earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
+    this.stepper = new Stepper(this.options);
+    const { session, table, slots } = this.stepper;
+    this.state = new RunState(session, model, table, slots, data.tokenizer, this.options.settings);
+    this.earlyStopping = new EarlyStopping({ patience, minGain });
+    const context = model.maxPositionEmbeddings ?? this.options.objective.sequenceLength;
+    this.generator = new Generator(session, model, table, data.tokenizer, context);
+  }
+
+  /** Where the steps are computed, in words; with device 'auto' also why CUDA is not in use. */
+  get device(): string {
+    const { device, isa, workers, reason } = this.stepper.session.stats();
+    const why = this.options.device === 'cpu' ? '' : `; ${reason}`;
+    return device === 'cpu' ? `the CPU (${isa}, ${workers} threads${why})` : device;
+  }
+
+  /** Trains until maxSteps, an early stop or the signal, and reports as it goes. */
+  async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingEvent> {
+    const { out, resume } = this.options;
+    await this.stepper.load();
+    if (resume) yield* this.resumeRun();
+    else if (out && (await hasCheckpoints(out))) {
+      throw new ConfigError(
+        `${out} holds checkpoints of an earlier run; resume it, or choose another folder`,
+        { out },
+      );
+    }
+    if (out) {
+      await makeFolder(out);
+      this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
+    }
+    const started = performance.now();
+    const firstStep = this.step;
+    try {
+      if (this.evaluationDue) yield* this.evaluateStep(this.options.evalBatches, signal);
+      yield* this.trainSteps(signal);
+      const trained = (performance.now() - started) / 1000;
+      const last = yield* this.finish(this.step > firstStep, signal);
+      yield {
+        event: 'done',
+        step: this.step,
+        trainLoss: this.recentLosses.length ? mean(this.recentLosses) : null,
+        validLoss: last.score?.loss ?? null,
+        bitsPerCharacter: last.score?.bitsPerCharacter ?? null,
+        tokensPerSecond: ((this.step - firstStep) * this.stepper.tokensPerStep) / trained,
+        seconds: (performance.now() - started) / 1000,
+        reason: last.reason,
+      };
+    } finally {
+      await this.log?.close();
+      this.log = undefined;
+    }
+  }
+
+  private async *trainSteps(signal?: AbortSignal): AsyncGenerator<TrainingEvent> {
+    const { maxSteps } = this.options;
+    const goesOn = () => this.step < maxSteps && !signal?.aborted && !this.earlyStopping.shouldStop;
+    let last = performance.now();
+    let running = goesOn() ? this.stepper.submit(this.step) : undefined;
+    while (running) {
+      const current: Promise<StepResult> = running;
+      const step = this.step + 1;
+      // The next step is queued while this one runs, except where weights are about to be looked at.
+      const next: Promise<StepResult> | undefined =
+        this.stepper.queues && !this.isPause(step) && !signal?.aborted
+          ? this.stepper.submit(step)
+          : undefined;
+      next?.catch(() => {}); // reported when it is awaited
+      const result = await current;
+      const now = performance.now();
+      yield this.recordStep(step, result, (now - last) / 1000);
+      last = now;
+      this.checkSkipped(result);
+      if (this.isPause(step) && step < maxSteps) {
+        yield* this.pause(signal);
+        last = performance.now();
+      }
+      running = next ?? (goesOn() ? this.stepper.submit(this.step) : undefined);
+    }
+  }
+
+  private isEvaluation(step: number): boolean {
+    const { evalEvery, maxSteps } = this.options;
+    return evalEvery > 0 && step % evalEvery === 0 && step < maxSteps;
+  }
+
+  private isCheckpoint(step: number): boolean {
+    const { out, checkpointEvery, maxSteps } = this.options;
+    return out !== undefined && checkpointEvery > 0 && step % checkpointEvery === 0 && step < maxSteps;
+  }
+
+  private isPause(step: number): boolean {
+    return step === this.options.maxSteps || this.isEvaluation(step) || this.isCheckpoint(step);
+  }
+
+  private recordStep(
+    step: number,
+    { loss, gradientNorm, skippedInRow }: StepResult,
+    seconds: number,
+  ): StepEvent {
+    this.step = step;
+    this.evaluationDue = this.isEvaluation(step);
+    if (Number.isFinite(loss)) this.recentLosses.push(loss);
+    if (this.recentLosses.length > recentSteps) this.recentLosses.shift();
+    const learningRate = this.stepper.rateAt(step - 1);
+    const deterministic = { event: 'step', step, loss, learningRate, gradientNorm } as const;
+    const event = skippedInRow > 0 ? ({ ...deterministic, skipped: true } as const) : deterministic;
+    this.log?.append(event);
+    return { ...event, tokensPerSecond: this.stepper.tokensPerStep / seconds };
+  }
+
+  private checkSkipped({ skippedInRow }: StepResult): void {
+    if (skippedInRow < this.options.maxSkippedSteps) return;
+    throw new TrainingError(
+      `the gradients of ${skippedInRow} steps in a row were not finite (step ${this.step}); ` +
+        'lower learningRate or clip gradients, and resume from the last checkpoint',
+      { step: this.step, skippedInRow },
+    );
+  }
+
+  /** Evaluates and saves where it is time to. */
+  private async *pause(signal?: AbortSignal): AsyncGenerator<TrainingEvent> {
+    if (this.evaluationDue && !signal?.aborted) yield* this.evaluateStep(this.options.evalBatches, signal);
+    if (this.isCheckpoint(this.step) && !signal?.aborted) yield* this.checkpoint();
+  }
+
+  private async *evaluateStep(
+    batches: number,
+    signal?: AbortSignal,
+    logged = true,
+  ): AsyncGenerator<TrainingEvent, LanguageModelScore | undefined> {
+    const { step } = this;
+    const { out } = this.options;
+    let score: LanguageModelScore;
+    try {
+      score = await this.evaluate('valid', { batches: batches || undefined, signal });
+    } catch (error) {
+      if (signal?.aborted) return undefined;
+      throw error;
+    }
+    this.evaluationDue = false;
+    const best = this.earlyStopping.observe(step, score.loss);
+    if (best && this.options.earlyStoppingPatience > 0)
+      this.bestWeights = await this.state.copyWeights(this.bestWeights);
+    if (best && out) await saveBest(out, step, this.state.weightFiles());
+    const { loss: validLoss, perplexity, bitsPerCharacter } = score;
+    const event = { event: 'evaluation', step, validLoss, perplexity, bitsPerCharacter, best } as const;
+    if (logged) this.log?.append(event);
+    yield event;
+    return score;
+  }
+
+  private async *checkpoint(): AsyncGenerator<TrainingEvent> {
+    await this.log?.flush();
+    yield { event: 'checkpoint', step: this.step, folder: await this.save(this.options.out!) };
+  }
+
+  /** The last evaluation and checkpoint of a run; the best weights come back where it was stopped early. */
+  private async *finish(
+    trained: boolean,
+    signal?: AbortSignal,
+  ): AsyncGenerator<TrainingEvent, { reason: DoneEvent['reason']; score?: LanguageModelScore }> {
+    const { out, data } = this.options;
+    const { valid } = data.parts;
+    const reason = this.earlyStopping.shouldStop ? 'stopped early' : signal?.aborted ? 'aborted' : 'finished';
+    let score: LanguageModelScore | undefined;
+    if (reason === 'finished' && valid.end - valid.start >= 2)
+      score = yield* this.evaluateStep(0, signal, trained);
+    if (out && trained) yield* this.checkpoint();
+    if (reason === 'stopped early') {
+      // The checkpoint keeps the last weights, for whoever wants to go on; what the model ends with are the best.
+      if (this.bestWeights) await this.state.putWeights(this.bestWeights);
+      else if (out) await this.state.restoreWeights(await openCheckpoint(`${out}/best`));
+      score = await this.evaluate('valid');
+    }
+    return { reason, score };
+  }
+
+  /** Scores a part of the data with the weights as they are now. */
+  async evaluate(
+    part: PartName,
+    options: { batches?: number; signal?: AbortSignal } = {},
+  ): Promise<LanguageModelScore> {
+    await this.stepper.load();
+    const { batchSize, objective, data } = this.options;
+    let evaluator = this.evaluators.get(part);
+    if (!evaluator) {
+      evaluator = new PartEvaluator(data, part, { batchSize, sequenceLength: objective.sequenceLength });
+      this.evaluators.set(part, evaluator);
+    }
+    return evaluator.score(this.stepper.evaluation, options);
+  }
+
+  /** Continues `prompt` with the weights as they are now. */
+  async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
+    await this.stepper.load();
+    yield* this.generator.generate(prompt, options);
+  }
+
+  /** Writes a checkpoint to a run folder and returns the checkpoint's folder. */
+  async save(runFolder: string): Promise<string> {
+    await this.stepper.load();
+    return saveCheckpoint(runFolder, this.step, this.state.files(this.position()));
+  }
+
+  /** Finishes what is queued and gives the device's memory back. */
+  close(): Promise<void> {
+    return this.stepper.session.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  private async *resumeRun(): AsyncGenerator<TrainingEvent> {
+    const out = this.options.out!;
+    const checkpoint = await latestCheckpoint(out);
+    for (const { folder, reason } of checkpoint.skipped) {
+      yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
+    }
+    const position = await this.state.restoreAll(checkpoint);
+    const now = this.runSettings();
+    for (const [name, before] of Object.entries(position.run)) {
+      if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
+      if (name !== 'isa') {
+        const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
+        throw new CheckpointError(
+          `${out} was trained with ${name} ${was}, not ${is}; resume it with the same settings`,
+          {
+            name,
+            before,
+            now: now[name],
+          },
+        );
+      }
+      const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
+      yield { event: 'notice', step: position.step, message };
+    }
+    this.step = position.step;
+    this.evaluationDue = position.evaluationDue;
+    this.recentLosses = [...position.recentLosses];
+    Object.assign(this.earlyStopping.state, position.earlyStopping);
+  }
+
+  private position(): RunPosition {
+    return {
+      version: 1,
+      step: this.step,
+      evaluationDue: this.evaluationDue,
+      recentLosses: this.recentLosses,
+      earlyStopping: this.earlyStopping.state,
+      run: this.runSettings(),
+    };
+  }
+
+  /** What decides the numbers of a run besides weights, step and learning rate. */
+  private runSettings(): Record<string, unknown> {
+    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, data } = this.options;
+    const { learningRate: _, ...optimizerSettings } = optimizer;
+    return {
+      seed,
+      batchSize,
+      gradientAccumulationSteps,
+      objective: objective.name,
+      sequenceLength: objective.sequenceLength,
+      optimizer: optimizerSettings,
+      clip,
+      tokens: data.source.count,
+      train: data.parts.train,
+      isa: this.stepper.session.stats().isa,
+    };
+  }
+}
+
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
