@@ -94,7 +94,9 @@ export function attention(q: Operand, k: Operand, v: Operand, options: Attention
     throw new ShapeError(`attention: ${query.shape[0]} rows of queries but ${key.shape[0]} rows of keys`);
   }
   if (query.shape[3] > widestHead) {
-    throw new ShapeError(`attention: heads of ${query.shape[3]} are wider than the kernels' limit of ${widestHead}`);
+    throw new ShapeError(
+      `attention: heads of ${query.shape[3]} are wider than the kernels' limit of ${widestHead}`,
+    );
   }
   const { queryLengths, keyLengths, documentStarts, alibiSlopes, slots } = options;
   return attentionOp([query, key, v, queryLengths, keyLengths, documentStarts, alibiSlopes, slots], {
