@@ -48,7 +48,7 @@ int64_t monotonic_nanoseconds() {
       .count();
 }
 
-Threads::Threads(int workers) {
+Threads::Threads(int workers) : shares_(new Share[std::max(1, workers)]) {
   threads_.reserve(std::max(0, workers - 1));
   for (int worker = 1; worker < workers; worker++) {
     try {
@@ -69,10 +69,10 @@ Threads::~Threads() {
 }
 
 void Threads::claim(int worker) {
-  for (;;) {
-    const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-    if (index >= count_) return;
-    task_(argument_, index, worker);
+  for (int i = 0; i < workers(); i++) {
+    Share& share = shares_[(worker + i) % workers()];
+    for (int64_t index; (index = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+      task_(argument_, index, worker);
   }
 }
 
@@ -115,8 +115,10 @@ void Threads::parallel(int64_t count, Task task, void* argument) {
   }
   task_ = task;
   argument_ = argument;
-  count_ = count;
-  next_.store(0, std::memory_order_relaxed);
+  for (int worker = 0; worker < workers(); worker++) {
+    shares_[worker].next.store(count * worker / workers(), std::memory_order_relaxed);
+    shares_[worker].end = count * (worker + 1) / workers();
+  }
   epoch_.fetch_add(1);
   if (sleeping_ > 0) {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -39,6 +40,13 @@ class Threads {
   void parallel(int64_t count, Task task, void* argument);
 
  private:
+  // A worker's part of the indices: it begins there, and helps with the others' parts when its own is used up. Kernels split
+  // their rows alike, so that most of what a worker reads is what it wrote, and still in its cache.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
   void work(int worker);
   void claim(int worker);
   bool has_work(uint32_t seen) const;
@@ -47,11 +55,11 @@ class Threads {
   // epoch before it looks at `inside_`, both sequentially consistent: one of them sees the other, so that the fields of a
   // piece of work stay as they are while anybody may read them.
   alignas(64) std::atomic<uint32_t> epoch_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<int32_t> inside_{0};
   alignas(64) Task task_ = nullptr;
   void* argument_ = nullptr;
-  int64_t count_ = 0;
+
+  std::unique_ptr<Share[]> shares_;
 
   std::mutex mutex_;
   std::condition_variable opened_, left_;

@@ -1,13 +1,13 @@
 import * as v from 'valibot';
 import { textData } from '../data/textData.js';
 import { planTraining, type TrainingPlan } from '../inspect/plan.js';
-import { modelEntries } from '../models/configSchema.js';
-import { onOff, positiveInteger } from '../models/settingFields.js';
+import { positiveInteger } from '../models/settingFields.js';
 import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
-import { dataEntries, optimizationEntries, trainSettingsSchema } from '../train/settings.js';
+import { trainSettingsSchema } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { formatBytes, formatNumber, formatTable } from './table.js';
 
+// Takes every flag of train, so that a planned command line becomes a run by its first word.
 const schema = v.strictObject({
   vocabSize: v.optional(
     positiveInteger('Size of the vocabulary', {
@@ -15,10 +15,7 @@ const schema = v.strictObject({
       defaultFrom: "that of the data's tokenizer",
     }),
   ),
-  ...modelEntries,
-  ...dataEntries,
-  ...optimizationEntries,
-  json: v.optional(onOff('Write one JSON object to standard output'), false),
+  ...trainSettingsSchema.entries,
 });
 
 export const plan = defineCommand({
@@ -27,8 +24,7 @@ export const plan = defineCommand({
   example:
     'heddle plan --model-type llama --hidden-size 512 --num-hidden-layers 6 --num-attention-heads 8 --vocab-size 256',
   schema,
-  async run({ vocabSize, json, ...given }, { signal, stdout }) {
-    const settings = v.parse(trainSettingsSchema, given);
+  async run({ vocabSize, ...settings }, { signal, stdout }) {
     const size =
       vocabSize ??
       (settings.tokenizer === 'bytes'
@@ -43,7 +39,7 @@ export const plan = defineCommand({
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
     });
-    stdout.write(json ? `${JSON.stringify(planned)}\n` : planText(planned));
+    stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },
 });
 
