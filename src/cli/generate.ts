@@ -42,6 +42,7 @@ export const generate = defineCommand({
     const { model: folder, prompt, device, threads, json, ...sampling } = settings;
     await using model = await PretrainedModel.open(folder, { device: device as Device, threads });
     const onNotice = (message: string) => stderr.write(`note: ${message}\n`);
+    model.tokenizer.encode(prompt); // refused before anything is written
     if (!json) stdout.write(prompt);
     for await (const piece of model.generate(prompt, { ...sampling, signal, onNotice })) {
       stdout.write(json ? `${JSON.stringify({ event: 'text', text: piece })}\n` : piece);
