@@ -29,6 +29,8 @@ const training = {
   warmupSteps: 100,
   minLearningRate: 1e-4,
   beta2: 0.99,
+  evalEvery: 500,
+  evalBatches: 100,
 };
 const kebab = (name) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 const flags = Object.entries({ ...model, ...training }).flatMap(([name, value]) => [

@@ -84,7 +84,7 @@ export const optimizationEntries = {
 } satisfies v.ObjectEntries;
 
 export const evaluationEntries = {
-  evalEvery: v.optional(positiveInteger('Distance of evaluations', { unit: 'updates' }), 250),
+  evalEvery: v.optional(positiveInteger('Distance of evaluations', { unit: 'updates' }), 1000),
   evalBatches: v.optional(
     nonNegativeInteger('Batches of an evaluation in mid-run, with 0 the whole part', { unit: 'batches' }),
     0,
