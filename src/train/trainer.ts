@@ -33,6 +33,8 @@ export class Trainer {
   private log: MetricsLog | undefined;
   private step = 0;
   private recentLosses: number[] = [];
+  /** Spent in steps, without evaluations and checkpoints. */
+  private stepSeconds = 0;
   /** Weights of the best evaluation of this process, while early stopping may ask for them. */
   private bestWeights: Uint8Array<ArrayBuffer> | undefined;
   /** True between a step that asks for an evaluation and its end, so that a run stopped in between makes up for it. */
@@ -76,7 +78,6 @@ export class Trainer {
     try {
       if (this.evaluationDue) yield* this.evaluateStep(this.options.evalBatches, signal);
       yield* this.trainSteps(signal);
-      const trained = (performance.now() - started) / 1000;
       const last = yield* this.finish(this.step > firstStep, signal);
       yield {
         event: 'done',
@@ -84,7 +85,10 @@ export class Trainer {
         trainLoss: this.recentLosses.length ? mean(this.recentLosses) : null,
         validLoss: last.score?.loss ?? null,
         bitsPerCharacter: last.score?.bitsPerCharacter ?? null,
-        tokensPerSecond: ((this.step - firstStep) * this.stepper.tokensPerStep) / trained,
+        tokensPerSecond:
+          this.step > firstStep
+            ? ((this.step - firstStep) * this.stepper.tokensPerStep) / this.stepSeconds
+            : 0,
         seconds: (performance.now() - started) / 1000,
         reason: last.reason,
       };
@@ -141,6 +145,7 @@ export class Trainer {
     seconds: number,
   ): StepEvent {
     this.step = step;
+    this.stepSeconds += seconds;
     this.evaluationDue = this.isEvaluation(step);
     if (Number.isFinite(loss)) this.recentLosses.push(loss);
     if (this.recentLosses.length > recentSteps) this.recentLosses.shift();
