@@ -41,12 +41,14 @@ export const generate = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     const { model: folder, prompt, device, threads, json, ...sampling } = settings;
     await using model = await PretrainedModel.open(folder, { device: device as Device, threads });
-    const onNotice = (message: string) => stderr.write(`note: ${message}\n`);
+    const notices: string[] = []; // shown behind the text, which they would cut in two
+    const onNotice = (message: string) => notices.push(message);
     model.tokenizer.encode(prompt); // refused before anything is written
     if (!json) stdout.write(prompt);
     for await (const piece of model.generate(prompt, { ...sampling, signal, onNotice })) {
       stdout.write(json ? `${JSON.stringify({ event: 'text', text: piece })}\n` : piece);
     }
     stdout.write(json ? `${JSON.stringify({ event: 'done' })}\n` : '\n');
+    for (const notice of notices) stderr.write(`note: ${notice}\n`);
   },
 });
