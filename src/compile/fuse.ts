@@ -48,31 +48,35 @@ function repeatedVector(tensor: Tensor | undefined): Tensor | undefined {
   return below.rank === 1 && below.shape[0] === tensor.shape.at(-1) ? below : undefined;
 }
 
-/** Both ways round of a commutative node's inputs. */
-const eitherWay = ({ inputs: [a, b] }: Node): [Tensor, Tensor][] => [
-  [a!, b!],
-  [b!, a!],
-];
-
-/** a b + bias: the bias joins the epilogue. */
-export function fuseBias(graph: Graph): Graph {
+/** Tries a fusion on both ways round of every addition; `match` returns what replaces which nodes where its pattern fits. */
+function fuseAdditions(
+  graph: Graph,
+  match: (node: Node, left: Tensor, right: Tensor, uses: Uses) => [Node, Replacement][] | undefined,
+): Graph {
   const uses = new Uses(graph);
   const replacements = new Map<Node, Replacement>();
   for (const node of graph.nodes) {
     if (node.op.name !== 'add') continue;
-    for (const [left, right] of eitherWay(node)) {
-      const product = plainProduct(left, uses);
-      const bias = repeatedVector(right);
-      if (!product || !bias || product.inputs[2]) continue;
-      replacements.set(node, ({ get, emit }) => {
-        const [a, b] = product.inputs.map((input) => input && get(input));
-        const [y] = emit(matmulOp, [a, b, get(bias)], product.attributes, product.order);
-        return [reshape(y, node.outputs[0].shape)];
-      });
-      break;
-    }
+    const [a, b] = node.inputs as [Tensor, Tensor];
+    const found = match(node, a, b, uses) ?? match(node, b, a, uses);
+    for (const [replaced, replacement] of found ?? []) replacements.set(replaced, replacement);
   }
   return rewrite(graph, replacements);
+}
+
+/** a b + bias: the bias joins the epilogue. */
+export function fuseBias(graph: Graph): Graph {
+  return fuseAdditions(graph, (node, left, right, uses) => {
+    const product = plainProduct(left, uses);
+    const bias = repeatedVector(right);
+    if (!product || !bias || product.inputs[2]) return undefined;
+    const replacement: Replacement = ({ get, emit }) => {
+      const [a, b] = product.inputs.map((input) => input && get(input));
+      const [y] = emit(matmulOp, [a, b, get(bias)], product.attributes, product.order);
+      return [reshape(y, node.outputs[0].shape)];
+    };
+    return [[node, replacement]];
+  });
 }
 
 /** kind(a b + bias): one pass writes the activation and, for the backward pass, what went into it. */
@@ -127,24 +131,18 @@ export function fuseActivationBackward(graph: Graph): Graph {
 
 /** a b + c: residual connections after a projection, and gradients that accumulate, start from c instead of zero. */
 export function fuseAddend(graph: Graph): Graph {
-  const uses = new Uses(graph);
-  const replacements = new Map<Node, Replacement>();
-  for (const node of graph.nodes) {
-    if (node.op.name !== 'add') continue;
-    for (const [left, right] of eitherWay(node)) {
-      const product = plainProduct(left, uses);
-      if (!product || product.inputs[3] || repeatedVector(right)) continue;
-      replacements.set(node, ({ get, emit }) => {
-        const [a, b, bias] = product.inputs.map((input) => input && get(input));
-        const addend = reshape(get(right), product.outputs[0].shape);
-        // In the place of the product: the sum is made as soon as the addend is there.
-        const [y] = emit(matmulOp, [a, b, bias, addend], product.attributes, product.order);
-        return [reshape(y, node.outputs[0].shape)];
-      });
-      break;
-    }
-  }
-  return rewrite(graph, replacements);
+  return fuseAdditions(graph, (node, left, right, uses) => {
+    const product = plainProduct(left, uses);
+    if (!product || product.inputs[3] || repeatedVector(right)) return undefined;
+    const replacement: Replacement = ({ get, emit }) => {
+      const [a, b, bias] = product.inputs.map((input) => input && get(input));
+      const addend = reshape(get(right), product.outputs[0].shape);
+      // In the place of the product: the sum is made as soon as the addend is there.
+      const [y] = emit(matmulOp, [a, b, bias, addend], product.attributes, product.order);
+      return [reshape(y, node.outputs[0].shape)];
+    };
+    return [[node, replacement]];
+  });
 }
 
 const norms = new Map([
@@ -190,48 +188,38 @@ const normBackwards = new Map([
 
 /** dx + g behind a norm: the gradient that reaches the residual stream elsewhere joins the norm's own pass. */
 export function fuseNormBackward(graph: Graph): Graph {
-  const uses = new Uses(graph);
-  const replacements = new Map<Node, Replacement>();
-  for (const node of graph.nodes) {
-    if (node.op.name !== 'add') continue;
-    for (const [dx, other] of eitherWay(node)) {
-      const place = normBackwards.get(dx.node.op);
-      const backward = dx.node;
-      if (place === undefined || dx.index !== 0 || !uses.isSingle(dx) || backward.inputs[place]) continue;
-      if (!sameShape(other.shape, dx.shape) || other.node.op.name === 'expand') continue;
-      let fused: readonly Tensor[] | undefined;
-      const build: Replacement = ({ get, emit }) => {
-        if (!fused) {
-          const inputs: (Tensor | undefined)[] = backward.inputs.map((input) => input && get(input));
-          inputs[place] = get(other);
-          fused = emit(backward.op, inputs, backward.attributes, node.order);
-        }
-        return fused;
-      };
-      replacements.set(backward, build);
-      replacements.set(node, (rebuild) => build(rebuild)!.slice(0, 1));
-      break;
-    }
-  }
-  return rewrite(graph, replacements);
+  return fuseAdditions(graph, (node, dx, other, uses) => {
+    const place = normBackwards.get(dx.node.op);
+    const backward = dx.node;
+    if (place === undefined || dx.index !== 0 || !uses.isSingle(dx) || backward.inputs[place])
+      return undefined;
+    if (!sameShape(other.shape, dx.shape) || other.node.op.name === 'expand') return undefined;
+    let fused: readonly Tensor[] | undefined;
+    const build: Replacement = ({ get, emit }) => {
+      if (!fused) {
+        const inputs: (Tensor | undefined)[] = backward.inputs.map((input) => input && get(input));
+        inputs[place] = get(other);
+        fused = emit(backward.op, inputs, backward.attributes, node.order);
+      }
+      return fused;
+    };
+    return [
+      [backward, build],
+      [node, (rebuild) => build(rebuild)!.slice(0, 1)],
+    ];
+  });
 }
 
 /** dtable + g: a tied embedding adds its rows to the gradient the classifier already wrote. */
 export function fuseEmbeddingBackward(graph: Graph): Graph {
-  const uses = new Uses(graph);
-  const replacements = new Map<Node, Replacement>();
-  for (const node of graph.nodes) {
-    if (node.op.name !== 'add') continue;
-    for (const [left, right] of eitherWay(node)) {
-      if (!isOp(left, embeddingBackwardOp) || !uses.isSingle(left) || left.node.inputs[2]) continue;
-      replacements.set(node, ({ get, emit }) => {
-        const [ids, dy] = left.node.inputs.map((input) => input && get(input));
-        return emit(embeddingBackwardOp, [ids, dy, get(right)], left.node.attributes, node.order);
-      });
-      break;
-    }
-  }
-  return rewrite(graph, replacements);
+  return fuseAdditions(graph, (node, left, right, uses) => {
+    if (!isOp(left, embeddingBackwardOp) || !uses.isSingle(left) || left.node.inputs[2]) return undefined;
+    const replacement: Replacement = ({ get, emit }) => {
+      const [ids, dy] = left.node.inputs.map((input) => input && get(input));
+      return emit(embeddingBackwardOp, [ids, dy, get(right)], left.node.attributes, node.order);
+    };
+    return [[node, replacement]];
+  });
 }
 
 /** Whether every element of a tensor is the constant 1. */
