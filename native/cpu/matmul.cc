@@ -2,57 +2,17 @@
 // y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
 // A task packs its own rows of a, so that panels come from its core's caches and the tiles of gemm.h run at full speed.
 // A block runs through all of K before it is finished: so y may lie where the addend or the preactivation does.
-#include "epilogue.h"
-#include "gemm.h"
+#include "thin.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-struct Product {
-  int64_t m, n, k;
-  Lines a, b;  // rows of a, columns of b
-  Finish finish;
-};
-
-float* at_batch(const Operand& operand, int64_t batch) {
-  return operand.data ? floats(operand) + offset_of(operand, batch, operand.rank - 2) : nullptr;
-}
-
-Product product_of(const Call& call, int64_t batch) {
-  const Operand &a = call.in[0], &b = call.in[1];
-  const auto& attributes = attributes_of<MatmulAttributes>(call);
-  const auto rows = [&](const Operand& o) { return Rows{at_batch(o, batch), o.data ? o.stride[o.rank - 2] : 0}; };
-  const float* bias = floats(call.in[2]);
-  Product p;
-  p.m = a.shape[a.rank - 2], p.k = a.shape[a.rank - 1], p.n = b.shape[b.rank - 1];
-  p.a = {at_batch(a, batch), a.stride[a.rank - 2], a.stride[a.rank - 1]};
-  p.b = {at_batch(b, batch), b.stride[b.rank - 1], b.stride[b.rank - 2]};
-  p.finish = {bias, rows(call.in[3]), rows(call.in[4]), rows(call.out[0]), rows(call.out[1]),
-              !bias && !call.in[3].data && attributes.epilogue == EPILOGUE_NONE,
-              apply_of(attributes.epilogue, attributes.kind)};
-  return p;
-}
-
-// `lines` from a line and a depth on.
-Lines from(Lines lines, int64_t line, int64_t depth) {
-  return {lines.data + line * lines.line_stride + depth * lines.depth_stride, lines.line_stride, lines.depth_stride};
-}
-
-// Cuts [0, total) into parts that differ by one at most.
-struct Split {
-  int64_t total, parts;
-  int64_t start(int64_t part) const { return total * part / parts; }
-  int64_t size(int64_t part) const { return start(part + 1) - start(part); }
-  int64_t most() const { return divide_up(total, parts); }
-};
-
 constexpr int64_t DEPTH = 512;  // of a chunk of K: a panel of b stays near L1
 // Extents of a block of y, in panels. Larger ones overflow L2, smaller ones pack the same operand too often.
 constexpr int64_t LEAST_ROW_PANELS = 84 / TILE_ROWS, MOST_ROW_PANELS = 210 / TILE_ROWS;
 constexpr int64_t LEAST_COLUMN_PANELS = 128 / TILE_COLUMNS, MOST_COLUMN_PANELS = 768 / TILE_COLUMNS;
-constexpr int64_t TASKS = 8;        // blocks are made smaller to have so many of them,
-constexpr double TASK_FLOPS = 8e6;  // unless there is less work than this in each: some 50 us
+constexpr double TASK_FLOPS = 8e6;  // the least work of a task where there are fewer than TASKS: some 50 us
 constexpr int64_t DIRECT_ROWS = 56;       // up to here b is read as it lies, if its rows are contiguous;
 constexpr int64_t SHARING_ROWS = 560;     // from here on tasks share panels of b, packed once,
 constexpr int64_t TRANSPOSING_ROWS = 168; // and sooner if they are not; see matmulWorkspace in src/ops/matmul.ts
@@ -80,7 +40,8 @@ struct Blocks {
       const int64_t row_panels = row_blocks.total / row_blocks.parts;
       const int64_t column_panels = column_blocks.total / column_blocks.parts;
       const bool enough = count() >= TASKS || flops / count() < 2 * TASK_FLOPS;
-      const bool by_rows = row_panels >= 2 * LEAST_ROW_PANELS, by_columns = column_panels >= 2 * LEAST_COLUMN_PANELS;
+      const int64_t least = count() == 1 ? 2 : LEAST_COLUMN_PANELS;  // half the work for each of two cores outweighs much
+      const bool by_rows = row_panels >= 2 * LEAST_ROW_PANELS, by_columns = column_panels >= 2 * least;
       const bool tall = shared || row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS;
       if (row_blocks.most() > MOST_ROW_PANELS) row_blocks.parts *= 2;
       else if (column_blocks.most() > MOST_COLUMN_PANELS) column_blocks.parts *= 2;
@@ -92,65 +53,99 @@ struct Blocks {
   int64_t count() const { return row_blocks.parts * column_blocks.parts; }
 };
 
+// A block of y and the panels of its rows of a.
+struct Block {
+  const Product& p;
+  Split rows;                                            // of y into row panels
+  int64_t row_begin, row_end, column_begin, column_end;  // panels
+  int64_t start, depth;                                  // of the chunk of K
+  bool first, last, only;                                // which chunk it is
+  float *a_panels, *z_tiles;
+
+  float* a_panel(int64_t i) const { return a_panels + (i - row_begin) * depth * PANEL_ROWS; }
+
+  // One tile: adds the chunk's product, and finishes it after the last. b_panel is null where the columns are so few that the
+  // tile is turned: rows of a are its columns then, and few lanes idle. `ahead` will be needed soon.
+  void multiply(int64_t i, int64_t j, const Lines* b_panel, Lines ahead) const {
+    const int64_t row = rows.start(i), row_count = rows.size(i);
+    const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
+    const Lines a = {a_panel(i), 1, PANEL_ROWS};
+    const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
+    // Between chunks a tile waits in scratch; the one of an only chunk stays in L1.
+    float* const z = only ? z_tiles : z_tiles + ((j - column_begin) * (row_end - row_begin) + i - row_begin) * TILE_SIZE;
+    if (last && !in_place) fetch_ahead(p.finish, row, column, row_count, columns);
+    if (!b_panel) {
+      float turned[(LANES / 2) * PANEL_ROWS];
+      const Tile tile = tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns);
+      tile(depth, from(p.b, column, start), a, turned, PANEL_ROWS, false, {a.data, 0, CACHE_LINE});
+      for (int64_t r = 0; r < row_count; r++)
+        for (int64_t c = 0; c < columns; c++) {
+          float& to = z[r * TILE_COLUMNS + c];
+          to = (first ? 0.0f : to) + turned[c * PANEL_ROWS + r];
+        }
+    } else {
+      const Tile tile = columns > LANES ? tile_of<2, true, TILE_ROWS>(row_count) : tile_of<1, true, TILE_ROWS>(row_count);
+      float* const to = in_place ? p.finish.y.data + row * p.finish.y.stride + column : z;
+      tile(depth, a, *b_panel, to, in_place ? p.finish.y.stride : TILE_COLUMNS, !first, ahead);
+    }
+    if (last && !in_place) p.finish.apply(p.finish, z, TILE_COLUMNS, row, column, row_count, columns);
+  }
+};
+
+// Row by row, with panels of b that all blocks share: so y and what else its rows need are touched along memory, and the
+// panels come from L2. (Down the columns a cold y costs as much again as the product.)
+void by_rows(const Block& block, const float* packed, int64_t first_panel) {
+  const Product& p = block.p;
+  for (int64_t i = block.row_begin; i < block.row_end; i++)
+    for (int64_t j = block.column_begin; j < block.column_end; j++) {
+      const Lines b = {packed + ((j - first_panel) * p.k + block.start) * TILE_COLUMNS, 1, TILE_COLUMNS};
+      const bool narrow = p.n - j * TILE_COLUMNS <= LANES / 2;
+      block.multiply(i, j, narrow ? nullptr : &b, {b.data + p.k * TILE_COLUMNS, 0, CACHE_LINE});
+    }
+}
+
+// Column by column, each panel of b packed when its turn comes, or read as it lies.
+void by_columns(const Block& block, float* b_panel) {
+  const Product& p = block.p;
+  for (int64_t j = block.column_begin; j < block.column_end; j++) {
+    const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
+    const bool narrow = columns <= LANES / 2;
+    Lines b = from(p.b, column, block.start);
+    if (!narrow && (p.b.line_stride != 1 || columns < TILE_COLUMNS || p.m > DIRECT_ROWS)) {
+      pack(b, columns, block.depth, b_panel, TILE_COLUMNS);
+      b = {b_panel, 1, TILE_COLUMNS};
+    }
+    for (int64_t i = block.row_begin; i < block.row_end; i++) {
+      // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
+      Lines ahead = {block.a_panel(i), 0, CACHE_LINE};
+      if (j + 1 < block.column_end && i < block.row_begin + 2)
+        ahead = from(p.b, column + TILE_COLUMNS + (i - block.row_begin) * CACHE_LINE, block.start);
+      else if (j + 1 == block.column_end && !block.last && p.a.line_stride == 1)
+        ahead = from(p.a, block.rows.start(i), block.start + block.depth);
+      block.multiply(i, j, narrow ? nullptr : &b, ahead);
+    }
+  }
+}
+
 // One block of y. `packed` holds the group's panels of b, or is null.
-void multiply(const Product& p, const Blocks& blocks, int64_t block, const float* packed, float* scratch) {
-  const int64_t row_block = block % blocks.row_blocks.parts, column_block = block / blocks.row_blocks.parts;
+void multiply(const Product& p, const Blocks& blocks, int64_t index, const float* packed, float* scratch) {
+  const int64_t row_block = index % blocks.row_blocks.parts, column_block = index / blocks.row_blocks.parts;
   const int64_t row_begin = blocks.row_blocks.start(row_block), row_end = blocks.row_blocks.start(row_block + 1);
-  const int64_t column_begin = blocks.column_blocks.start(column_block);
-  const int64_t column_end = blocks.column_blocks.start(column_block + 1);
-  float* const a_panels = scratch;
-  float* const b_panel = a_panels + A_PANELS_SIZE;
-  float* const z_tiles = b_panel + B_PANEL_SIZE;
-  for (int64_t chunk = 0; chunk < blocks.depth.parts; chunk++) {
+  const int64_t column_begin = blocks.first_panel + blocks.column_blocks.start(column_block);
+  const int64_t column_end = blocks.first_panel + blocks.column_blocks.start(column_block + 1);
+  const int64_t chunks = blocks.depth.parts;
+  float *const a_panels = scratch, *const b_panel = a_panels + A_PANELS_SIZE, *const z_tiles = b_panel + B_PANEL_SIZE;
+  for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t start = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
-    const bool last = chunk == blocks.depth.parts - 1;
-    float* a_panel = a_panels;
-    for (int64_t i = row_begin; i < row_end; i++, a_panel += depth * PANEL_ROWS) {
+    const Block block = {p, blocks.rows, row_begin, row_end, column_begin, column_end, start, depth,
+                         chunk == 0, chunk == chunks - 1, chunks == 1, a_panels, z_tiles};
+    for (int64_t i = row_begin; i < row_end; i++) {
       // A panel is wider than its tile: lines of the next one fill it faster than zeros.
       const int64_t row = blocks.rows.start(i);
-      pack(from(p.a, row, start), p.m - row, depth, a_panel, PANEL_ROWS);
+      pack(from(p.a, row, start), p.m - row, depth, block.a_panel(i), PANEL_ROWS);
     }
-    float* z = z_tiles;
-    for (int64_t j = column_begin; j < column_end; j++) {
-      const int64_t column = (blocks.first_panel + j) * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
-      const bool narrow = columns <= LANES / 2;  // the tile is turned: rows of a are its columns, so that few lanes idle
-      const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
-      Lines b = from(p.b, column, start);
-      if (packed && !narrow) {
-        b = {packed + (j * p.k + start) * TILE_COLUMNS, 1, TILE_COLUMNS};
-      } else if (!narrow && (p.b.line_stride != 1 || columns < TILE_COLUMNS || p.m > DIRECT_ROWS)) {
-        pack(b, columns, depth, b_panel, TILE_COLUMNS);
-        b = {b_panel, 1, TILE_COLUMNS};
-      }
-      a_panel = a_panels;
-      for (int64_t i = row_begin; i < row_end; i++, a_panel += depth * PANEL_ROWS) {
-        const int64_t row = blocks.rows.start(i), rows = blocks.rows.size(i);
-        if (narrow) {
-          float turned[(LANES / 2) * PANEL_ROWS];
-          const Tile tile = tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns);
-          tile(depth, b, {a_panel, 1, PANEL_ROWS}, turned, PANEL_ROWS, false, {a_panel, 0, CACHE_LINE});
-          for (int64_t r = 0; r < rows; r++)
-            for (int64_t c = 0; c < columns; c++) {
-              float& to = z[r * TILE_COLUMNS + c];
-              to = (chunk > 0 ? to : 0.0f) + turned[c * PANEL_ROWS + r];
-            }
-        } else {
-          // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
-          Lines ahead = {a_panel, 0, CACHE_LINE};
-          if (j + 1 < column_end && i < row_begin + 2)
-            ahead = packed ? Lines{b.data + p.k * TILE_COLUMNS + (i - row_begin) * depth * CACHE_LINE, 0, CACHE_LINE}
-                           : from(p.b, column + TILE_COLUMNS + (i - row_begin) * CACHE_LINE, start);
-          else if (j + 1 == column_end && !last && p.a.line_stride == 1)
-            ahead = from(p.a, row, start + depth);
-          const Tile tile = columns > LANES ? tile_of<2, true, TILE_ROWS>(rows) : tile_of<1, true, TILE_ROWS>(rows);
-          if (last && !in_place) fetch_ahead(p.finish, row, column, rows, columns);
-          float* const to = in_place ? p.finish.y.data + row * p.finish.y.stride + column : z;
-          tile(depth, {a_panel, 1, PANEL_ROWS}, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, chunk > 0, ahead);
-        }
-        if (last && !in_place) p.finish.apply(p.finish, z, TILE_COLUMNS, row, column, rows, columns);
-        if (blocks.depth.parts > 1) z += TILE_SIZE;  // else the one tile stays in L1
-      }
-    }
+    if (packed) by_rows(block, packed, blocks.first_panel);
+    else by_columns(block, b_panel);
   }
 }
 
@@ -175,69 +170,6 @@ void blocked(const Call& call, const Product& whole, int64_t batches) {
                static_cast<float*>(context->scratch[worker]));
     });
   }
-}
-
-// Few rows, as in decoding: nothing is used often enough to be packed.
-constexpr int THIN_ROWS = TILE_ROWS < 8 ? TILE_ROWS : 8;
-constexpr int64_t THIN_BYTES = 256 << 10;    // of b, a task at least
-constexpr int64_t THIN_COLUMNS = 64;         // tasks begin at multiples of it
-constexpr int64_t MOST_THIN_COLUMNS = 8192;  // of a task
-constexpr int64_t THIN_DEPTH = 64;           // rows of b that are open at a time: as many pages fit the first TLB
-static_assert(4 * THIN_ROWS * MOST_THIN_COLUMNS <= SCRATCH_BYTES, "the sums of a task must fit a worker's scratch");
-
-// z (+)= a b for THIN_DEPTH rows of b, which are contiguous: strips as wide as the accumulators allow.
-template <int ROWS, int VECTORS = (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>
-void strips(int64_t depth, Lines a, Lines b, int64_t columns, float* z, int64_t z_stride, bool add) {
-  constexpr int WIDTH = VECTORS * LANES;
-  for (; columns >= WIDTH; columns -= WIDTH, b.data += WIDTH, z += WIDTH)
-    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, {b.data + WIDTH, 0, b.depth_stride});
-  if constexpr (VECTORS > 1) {
-    strips<ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add);
-  } else if (columns > 0) {
-    float panel[THIN_DEPTH * LANES];
-    pack(b, columns, depth, panel, LANES);
-    tile<ROWS, 1, false>(depth, a, {panel, 1, LANES}, z, z_stride, add, {panel, 0, LANES});
-  }
-}
-
-template <int ROWS = THIN_ROWS>
-decltype(&strips<1>) strips_of(int64_t rows) {
-  if constexpr (ROWS > 1)
-    if (rows < ROWS) return strips_of<ROWS - 1>(rows);
-  return strips<ROWS>;
-}
-
-// Columns [begin, end) where they are contiguous, as a's rows are: dot products.
-template <int ROWS = 1>
-void dots_of(const Product& p, int64_t begin, int64_t end) {
-  if constexpr (2 * ROWS <= LANES)
-    if (p.m > ROWS) return dots_of<2 * ROWS>(p, begin, end);
-  constexpr int COLUMNS = LANES / ROWS;
-  float z[ROWS * COLUMNS];
-  for (int64_t row = 0; row < p.m; row += ROWS)
-    for (int64_t column = begin; column < end; column += COLUMNS) {
-      const int64_t rows = smaller(p.m - row, ROWS), columns = smaller(end - column, COLUMNS);
-      dots<ROWS>(p.k, from(p.a, row, 0), rows, from(p.b, column, 0), columns, z, COLUMNS);
-      p.finish.apply(p.finish, z, COLUMNS, row, column, rows, columns);
-    }
-}
-
-void thin(const Call& call, const Product& whole, int64_t batches) {
-  const int64_t units = divide_up(whole.n, THIN_COLUMNS);
-  const int64_t needed = divide_up(whole.n, MOST_THIN_COLUMNS - THIN_COLUMNS);
-  const Split tasks = {units, larger(needed, smaller(smaller(units, TASKS), 4 * whole.n * whole.k / THIN_BYTES))};
-  parallel(call.context, batches * tasks.parts, [&](int64_t index, int32_t worker) {
-    const Product p = product_of(call, index / tasks.parts);
-    const int64_t task = index % tasks.parts, begin = tasks.start(task) * THIN_COLUMNS;
-    const int64_t end = smaller(p.n, tasks.start(task + 1) * THIN_COLUMNS);
-    if (p.b.line_stride != 1) return dots_of(p, begin, end);
-    float* const z = static_cast<float*>(call.context->scratch[worker]);
-    const int64_t z_stride = tasks.size(task) * THIN_COLUMNS;
-    for (int64_t start = 0; start < p.k; start += THIN_DEPTH)
-      strips_of(p.m)(smaller(THIN_DEPTH, p.k - start), from(p.a, 0, start), from(p.b, begin, start), end - begin, z, z_stride,
-                     start > 0);
-    p.finish.apply(p.finish, z, z_stride, 0, begin, p.m, end - begin);
-  });
 }
 
 }  // namespace
