@@ -23,14 +23,31 @@ int workers_of(const Napi::Value& threads) {
   return static_cast<int>(workers);
 }
 
-// Why the session runs on the CPU; throws where it was to run elsewhere.
-std::string reason_for(const Napi::Value& device) {
-  if (!device.IsUndefined() && !device.IsString()) refuse("device", "'auto', 'cpu' or 'cuda'", device);
+// Where a session runs and why.
+struct Place {
+  int cuda_index = -1;  // -1: on the CPU
+  std::string reason, architecture;
+};
+
+Place place_for(const Napi::Value& device) {
+  if (!device.IsUndefined() && !device.IsString()) refuse("device", "'auto', 'cpu', 'cuda' or 'cuda:N'", device);
   const std::string name = device.IsUndefined() ? "auto" : device.As<Napi::String>().Utf8Value();
-  if (name == "cpu") return "asked for";
-  if (name == "auto") return "CUDA is not in use: " + cuda_unused_reason();
-  if (name == "cuda") throw Error("DEVICE", "device 'cuda': " + cuda_unused_reason());
-  throw Error("CONFIG", "device: expected 'auto', 'cpu' or 'cuda' but got '" + name.substr(0, 64) + "'");
+  if (name == "cpu") return {-1, "asked for", ""};
+  int wanted = -1;  // any
+  if (name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 9 &&
+      std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    wanted = std::stoi(name.substr(5));
+  else if (name != "auto" && name != "cuda")
+    throw Error("CONFIG", "device: expected 'auto', 'cpu', 'cuda' or 'cuda:N' but got '" + name.substr(0, 64) + "'");
+  const CudaAvailability found = cuda_availability();
+  const int count = static_cast<int>(found.devices.size());
+  for (int index = std::max(0, wanted); index < (wanted < 0 ? count : std::min(count, wanted + 1)); index++)
+    if (found.devices[index].problem.empty()) return {index, found.devices[index].name, found.devices[index].architecture};
+  if (name == "auto") return {-1, "CUDA is not in use: " + found.reason, ""};
+  if (wanted >= 0 && wanted < count) throw Error("DEVICE", "device '" + name + "': " + found.devices[wanted].problem);
+  if (wanted >= 0 && count > 0)
+    throw Error("DEVICE", "device '" + name + "': the last one here is 'cuda:" + std::to_string(count - 1) + "'");
+  throw Error("DEVICE", "device '" + name + "': " + found.reason);
 }
 
 }  // namespace
@@ -60,11 +77,13 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
   try {
     if (!info[0].IsObject()) refuse("options", "an object", info[0]);
     const Napi::Object options = info[0].As<Napi::Object>();
-    reason_ = reason_for(options.Get("device"));
-    workers_ = workers_of(options.Get("threads"));
+    const Place place = place_for(options.Get("device"));
     const cpu::Variant variant = cpu::choose_variant();
-    device_ = "cpu";
-    isa_ = variant.name;
+    const bool is_cpu = place.cuda_index < 0;
+    reason_ = place.reason;
+    workers_ = is_cpu ? workers_of(options.Get("threads")) : 1;
+    device_ = is_cpu ? "cpu" : "cuda";
+    isa_ = is_cpu ? variant.name : place.architecture;
 
     const auto deliver = [](napi_env env, napi_value, void* self, void* job) {
       std::unique_ptr<Job> finished(static_cast<Job*>(job));
@@ -84,7 +103,9 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
     const auto finish = [function = deliver_](std::unique_ptr<Job> job) {
       if (napi_call_threadsafe_function(function, job.get(), napi_tsfn_nonblocking) == napi_ok) job.release();
     };
-    const auto open = [variant, workers = workers_] { return cpu::open(variant, workers); };
+    const auto open = [variant, workers = workers_, index = place.cuda_index] {
+      return index < 0 ? cpu::open(variant, workers) : open_cuda(index);
+    };
     try {
       session_ = std::make_unique<Session>(open, finish);
     } catch (const std::system_error&) {

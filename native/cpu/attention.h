@@ -230,10 +230,10 @@ struct WeightDropout {
     UintVector c0 = reinterpret_cast<UintVector>(lane_numbers()) + (first_query + static_cast<uint32_t>(query));
     UintVector c1 = static_cast<uint32_t>(quad) - UintVector{}, c2 = step - UintVector{}, c3 = site - UintVector{};
     uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < PHILOX_ROUNDS; round++, k0 += PHILOX_WEYL[0], k1 += PHILOX_WEYL[1]) {
+    for (int round = 0; round < PHILOX_ROUNDS; round++, k0 += PHILOX_WEYL_0, k1 += PHILOX_WEYL_1) {
       UintVector high0, low0, high1, low1;
-      multiply_wide(c0, PHILOX_MULTIPLIER[0], &high0, &low0);
-      multiply_wide(c2, PHILOX_MULTIPLIER[1], &high1, &low1);
+      multiply_wide(c0, PHILOX_MULTIPLIER_0, &high0, &low0);
+      multiply_wide(c2, PHILOX_MULTIPLIER_1, &high1, &low1);
       c0 = high1 ^ c1 ^ k0;
       c2 = high0 ^ c3 ^ k1;
       c1 = low1;

@@ -61,14 +61,14 @@ HEDDLE_INLINE void philox_words(uint32_t c0, uint32_t first, uint32_t c2, uint32
   for (int round = 0; round < PHILOX_ROUNDS; round++) {
 #pragma GCC unroll 2
     for (int i = 0; i < PHILOX_CHAINS; i++) {
-      const Product p0 = multiply_wide(x0[i], PHILOX_MULTIPLIER[0]), p1 = multiply_wide(x2[i], PHILOX_MULTIPLIER[1]);
+      const Product p0 = multiply_wide(x0[i], PHILOX_MULTIPLIER_0), p1 = multiply_wide(x2[i], PHILOX_MULTIPLIER_1);
       x0[i] = p1.high ^ x1[i] ^ k0;
       x2[i] = p0.high ^ x3[i] ^ k1;
       x1[i] = p1.low;
       x3[i] = p0.low;
     }
-    k0 += PHILOX_WEYL[0];
-    k1 += PHILOX_WEYL[1];
+    k0 += PHILOX_WEYL_0;
+    k1 += PHILOX_WEYL_1;
   }
   for (int i = 0; i < PHILOX_CHAINS; i++) {
     uint32_t drawn[4][LANES];

@@ -1,12 +1,18 @@
-// The one header that a CUDA kernel includes. Kernels write SHARED_ARRAY and SHARED_DYNAMIC, never a bare __shared__, and
-// are started by launch, never by <<<>>>: so their sources can also be built for something other than nvcc.
+// The one header that a CUDA kernel includes. Kernels write SHARED_ARRAY and SHARED_DYNAMIC, never a bare __shared__, are
+// started by launch, never by <<<>>>, and reach PTX through ptx.h only: so the same sources also run on the emulator of
+// test/native/simt, which HEDDLE_SIMT asks for.
 #pragma once
+#ifdef HEDDLE_SIMT
+#include "simt.h"
+#else
 #include <cuda_runtime_api.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
 
 #include "../kernel.h"
+#include "../numeric.h"
 #include "../ops.h"
 
 namespace heddle { namespace cuda {
@@ -16,7 +22,21 @@ typedef cudaError_t Status;  // cudaSuccess is 0
 
 }}  // namespace heddle::cuda
 
-#ifdef __CUDACC__
+#if defined(HEDDLE_SIMT)
+
+namespace heddle { namespace cuda {
+
+template <typename... Parameters, typename... Arguments>
+Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
+              Arguments... arguments) {
+  return simt::enqueue(stream, [=] {
+    return simt::run_grid(grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
+}
+
+}}  // namespace heddle::cuda
+
+#elif defined(__CUDACC__)
 
 #define SHARED_ARRAY(type, name, dimensions) __shared__ type name dimensions
 // As many bytes as the launch asked for, aligned for TMA's 128-byte swizzle.
@@ -39,3 +59,5 @@ Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t share
 }}  // namespace heddle::cuda
 
 #endif
+
+#define HEDDLE_DEVICE static __device__ __forceinline__

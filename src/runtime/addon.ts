@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   ConfigError,
@@ -11,13 +11,14 @@ import {
   ShapeError,
 } from '../errors.js';
 
-export type Device = 'auto' | 'cpu' | 'cuda';
+/** Where a session runs; `cuda` is the first GPU that works, `cuda:N` that one. */
+export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
 export interface SessionStats {
   readonly device: 'cpu' | 'cuda';
   /** Why this device. */
   readonly reason: string;
-  /** The instruction set of the kernels in use. */
+  /** The instruction set of the kernels in use, or the GPU's architecture. */
   readonly isa: string;
   /** Threads that execute kernels, the session's own included. */
   readonly workers: number;
@@ -81,9 +82,21 @@ function packageRoot(): string {
 
 let loaded: Addon | undefined;
 
-/** The native addon, loaded at the first call. Throws ConfigError where it is not built. */
+/**
+ * The native addon, loaded at the first call; the environment variable HEDDLE_ADDON names another file to load. Throws
+ * ConfigError where it is not built.
+ */
 export function addon(): Addon {
   if (loaded) return loaded;
+  const file = process.env.HEDDLE_ADDON;
+  if (file) {
+    try {
+      loaded = require(resolve(file)) as Addon;
+      return loaded;
+    } catch (error) {
+      throw new ConfigError(`HEDDLE_ADDON: ${file} does not load: ${(error as Error).message}`, {}, { cause: error });
+    }
+  }
   const bindings = require('bindings') as (options: object) => Addon;
   // The installed build first. The default list of `bindings` would take a stale build/Debug before it.
   const folders = [

@@ -1,3 +1,4 @@
+import { testDevice } from '../device.js';
 import { type CompileOptions, compile, type Program } from '#src/compile/index.js';
 import type { Graph, Slot } from '#src/graph/graph.js';
 import { encodeScalars, type ScalarName } from '#src/ops/index.js';
@@ -43,7 +44,7 @@ export async function nativeRuns(
   const programs = new Map<string, Program>(
     Object.entries(graphs).map(([name, graph]) => [name, compile(graph, { arenas })]),
   );
-  const session = Session.open({ device: 'cpu', threads: 1, ...options });
+  const session = Session.open({ device: testDevice, threads: 1, ...options });
   const numbers = await session.load([...programs.values()].map(({ bytes }) => bytes));
   const ids = new Map([...programs.keys()].map((name, index) => [name, numbers[index]]));
   return {

@@ -4,6 +4,7 @@ import { encodeScalars, scale } from '#src/ops/index.js';
 import { Session } from '#src/runtime/session.js';
 import { dtypeBytes } from '#src/shape/dtype.js';
 import { type Shape, sizeOf } from '#src/shape/shape.js';
+import { testDevice } from '../device.js';
 import { arrayOf, type NumberArray } from '../reference/array.js';
 import { difference } from '../reference/compare.js';
 import { Arenas, interpret } from '../reference/interpreter.js';
@@ -111,7 +112,7 @@ function checkGuards(arena: string, bytes: Uint8Array, slots: readonly Slot[]): 
 /** Results of one run with native kernels, by output and slot. */
 async function execute(sample: Sample, trial: Trial, threads: number): Promise<Map<string, NumberArray>> {
   const { built, program, kept, keptBytes, stateBytes } = trial;
-  const session = Session.open({ device: 'cpu', threads });
+  const session = Session.open({ device: testDevice, threads });
   try {
     const [id] = await session.load([program.bytes]);
     const state = new Uint8Array(stateBytes).fill(sentinel);

@@ -1,3 +1,4 @@
+import { testDevice } from '../device.js';
 import test from 'ava';
 import { HeddleError } from '#src/errors.js';
 import { RandomStream } from '#src/random/stream.js';
@@ -14,7 +15,7 @@ test(`${count} mutated programs load, or are refused with a reason, and run`, as
   const below = (limit: number) => random.word() % limit;
   let accepted = 0;
   let refused = 0;
-  let session = Session.open({ device: 'cpu', threads: 1 });
+  let session = Session.open({ device: testDevice, threads: 1 });
   for (let index = 0; index < count; index++) {
     const bytes = valid.slice(0, index % 10 === 9 ? below(valid.length) : valid.length);
     for (let edit = below(3); edit >= 0 && bytes.length > 0; edit--) {
@@ -43,7 +44,7 @@ test(`${count} mutated programs load, or are refused with a reason, and run`, as
     }
     if (index % 200 === 199) {
       await session.close();
-      session = Session.open({ device: 'cpu', threads: 1 });
+      session = Session.open({ device: testDevice, threads: 1 });
     }
   }
   await session.close();

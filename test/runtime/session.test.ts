@@ -1,3 +1,4 @@
+import { testDevice } from '../device.js';
 import { spawnSync } from 'node:child_process';
 import test from 'ava';
 import { ConfigError, DataError, DeviceError, OutOfMemoryError } from '#src/errors.js';
@@ -9,7 +10,7 @@ const ones = inputsOf(new Float32Array(64).fill(1));
 const outputs = () => new Uint8Array(256);
 
 async function opened(threads = 1): Promise<{ session: Session; program: number }> {
-  const session = Session.open({ device: 'cpu', threads });
+  const session = Session.open({ device: testDevice, threads });
   const [program] = await session.load([encodeProgram(addAndScale())]);
   return { session, program };
 }
@@ -101,7 +102,7 @@ test('programs loaded later share the parameters and must agree on their layout'
 
 test('large reads and writes go in pieces', async (t) => {
   const size = 5 << 20;
-  const session = Session.open({ device: 'cpu', threads: 1 });
+  const session = Session.open({ device: testDevice, threads: 1 });
   await session.load([encodeProgram(addAndScale(size))]);
   const values = Float32Array.from({ length: size }, (_, index) => index % 1021);
   await session.write('parameters', 0, values);
@@ -116,7 +117,7 @@ test('results do not depend on the number of threads', async (t) => {
   const inputs = inputsOf(Float32Array.from({ length: size }, (_, index) => Math.sin(index)));
   const results: Uint8Array[] = [];
   for (const threads of [1, 2, 5]) {
-    const session = Session.open({ device: 'cpu', threads });
+    const session = Session.open({ device: testDevice, threads });
     const [program] = await session.load([encodeProgram(addAndScale(size))]);
     for (let step = 0; step < 3; step++) {
       results.push(await session.run(program, inputs, scalars, new Uint8Array(4 * size)));

@@ -1,4 +1,5 @@
 // A language model and a text small enough to train in a test.
+import { testDevice } from '../device.js';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,7 +53,7 @@ export function tinyTrainer(
     maxSteps: 20,
     seed: 7,
     threads: 1,
-    device: 'cpu',
+    device: testDevice,
     ...options,
   });
 }

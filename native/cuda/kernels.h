@@ -1,0 +1,37 @@
+// Prototypes of the CUDA kernels, one for each op of ops.h, and the table of them in the order of the ops.
+//
+// A kernel enqueues its work and returns; it allocates nothing, waits for nothing and reads no device memory from the
+// host, so that it can be captured into a graph. Grids depend on shapes alone. Call::context holds the workspace and the
+// scalars, both in device memory.
+#pragma once
+#include "gpu.h"
+
+namespace heddle { namespace cuda {
+
+typedef Status (*Kernel)(const Call& call, Stream stream);
+
+#define HEDDLE_DECLARE(name, ...) Status name(const Call& call, Stream stream);
+HEDDLE_OPS(HEDDLE_DECLARE)
+#undef HEDDLE_DECLARE
+
+// Ops whose kernels need device memory beside their operands: name_workspace gives the bytes.
+#define HEDDLE_CUDA_WORKSPACES(X) \
+  X(attention) \
+  X(attention_backward) \
+  X(embedding_backward) \
+  X(gradient_norm) \
+  X(layer_norm_backward) \
+  X(matmul) \
+  X(rms_norm_backward) \
+  X(sample) \
+  X(softmax_cross_entropy) \
+  X(sum)
+#define HEDDLE_DECLARE(name) int64_t name##_workspace(const Call& call);
+HEDDLE_CUDA_WORKSPACES(HEDDLE_DECLARE)
+#undef HEDDLE_DECLARE
+
+extern const Kernel kernels[OP_COUNT];
+// Bytes of device memory that a call of this op needs; 256-byte aligned.
+int64_t workspace_of(int op, const Call& call);
+
+}}  // namespace heddle::cuda
