@@ -28,6 +28,7 @@ const AVA_FILES = [
   'dist-test/test/models/**/*.test.js',
   'dist-test/test/runtime/session.test.js',
   'dist-test/test/train/trainer.test.js',
+  'dist-test/test/inspect/verify.test.js',
 ];
 const SECONDS = 600;
 const only = process.argv[2]; // a kind, or "addon"

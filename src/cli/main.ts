@@ -6,5 +6,14 @@ import { generate } from './generate.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
 import { train } from './train.js';
+import { verify } from './verify.js';
 
-process.exitCode = await main(process.argv.slice(2), [train, evaluate, generate, prepare, plan, doctor]);
+process.exitCode = await main(process.argv.slice(2), [
+  train,
+  evaluate,
+  generate,
+  prepare,
+  plan,
+  verify,
+  doctor,
+]);

@@ -1,7 +1,7 @@
 import { type ArenaName, arenas, type Graph, type Node, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
-import { dtypeBytes } from '../shape/dtype.js';
-import { sizeOf } from '../shape/shape.js';
+import { type DType, dtypeBytes } from '../shape/dtype.js';
+import { type Shape, sizeOf } from '../shape/shape.js';
 import { chunkClassifier } from './chunk.js';
 import { type ArenaNeed, encode, type IoField } from './encode.js';
 import {
@@ -31,6 +31,22 @@ export interface CompileOptions {
   maxLogitsBytes?: number;
   /** Turns the fusions off, for tests that compare. Default true. */
   fuse?: boolean;
+  /** Gives every intermediate value memory of its own, so that all can be read after a run. Default false. */
+  keepIntermediates?: boolean;
+}
+
+/** Where an instruction of a program writes, in-place inputs last; `offset` counts bytes from the start of the arena, strides elements. */
+export interface InstructionResult {
+  /** The instruction as text. */
+  readonly text: string;
+  readonly op: string;
+  readonly outputs: readonly {
+    readonly arena: ArenaName;
+    readonly offset: number;
+    readonly shape: Shape;
+    readonly strides: readonly number[];
+    readonly dtype: DType;
+  }[];
 }
 
 export interface Program {
@@ -48,6 +64,8 @@ export interface Program {
   /** The graph after all passes, and the instructions with their memory, as text. */
   readonly graphText: () => string;
   readonly planText: () => string;
+  /** What each instruction writes, in their order. */
+  readonly results: () => readonly InstructionResult[];
 }
 
 type Pass = (graph: Graph) => Graph;
@@ -91,7 +109,7 @@ export function compile(traced: Graph, options: CompileOptions = {}): Program {
     arena: 'io',
     offset: io.inputOffsets.get(tensor.node.input!.name)!,
   });
-  const memory = planMemory(order, places, inputAddress);
+  const memory = planMemory(order, places, inputAddress, options.keepIntermediates);
   const readTensors = new Set<Tensor>(places.keys());
   for (const node of liveNodes(graph)) for (const input of node.inputs) if (input) readTensors.add(input);
   const isRead = (tensor: Tensor) => readTensors.has(tensor);
@@ -132,6 +150,20 @@ export function compile(traced: Graph, options: CompileOptions = {}): Program {
     instructions: order.length,
     graphText: () => printGraph(graph),
     planText: () => printPlan(order, memory, isRead),
+    results: () => {
+      const lines = printPlan(order, memory, isRead).trimEnd().split('\n');
+      return order.map((node, index) => {
+        const { op, inputs, outputs } = node;
+        const changed = inputs.filter(
+          (input, position) => input && op.writes?.includes(op.inputSpecs[position].name),
+        ) as Tensor[];
+        const written = [...outputs.filter(isRead), ...changed].map((tensor) => {
+          const { address, layout } = memory.operand(tensor);
+          return { ...address, shape: tensor.shape, strides: layout.strides, dtype: tensor.dtype };
+        });
+        return { text: lines[index].trim(), op: op.name, outputs: written };
+      });
+    },
   };
 }
 

@@ -39,16 +39,19 @@ const isSlot = (within: Slot | Tensor): within is Slot => 'arena' in within;
  * Gives every value of a scheduled program its memory. Roots live from the instruction that writes them to the last that
  * reads them; an output takes over the memory of a dying input where its op allows (`reuse`); blocks are placed largest
  * first at the lowest offset that is free for their whole life.
+ *
+ * With `keep` nothing takes over anything and every value keeps its block to the end, for those who look afterwards.
  */
 export function planMemory(
   order: readonly Node[],
   places: ReadonlyMap<Tensor, Place>,
   inputAddress: (tensor: Tensor) => Address,
+  keep = false,
 ): MemoryPlan {
-  const owners = new Owners(order, places);
+  const owners = new Owners(order, places, keep);
   const blocks = new Map<Tensor, Block>();
   for (const owner of owners.all()) {
-    const { first, last } = owners.life(owner);
+    const { first, last } = keep ? { first: 0, last: order.length } : owners.life(owner);
     blocks.set(owner, { bytes: align(owners.bytes(owner)), first, last, offset: 0 });
   }
   const activationBytes = assignOffsets([...blocks.values()]);
@@ -100,13 +103,14 @@ class Owners {
   constructor(
     private readonly order: readonly Node[],
     places: ReadonlyMap<Tensor, Place>,
+    keep: boolean,
   ) {
     this.places = new Map(places);
     order.forEach((node, time) => {
       for (const input of node.inputs) if (input) this.read(locate(input)!.root, time);
       for (const output of node.outputs) this.write(output, time);
     });
-    for (let time = order.length - 1; time >= 0; time--) this.shareWithInputs(order[time], time);
+    for (let time = order.length - 1; time >= 0 && !keep; time--) this.shareWithInputs(order[time], time);
   }
 
   /** Reading a concatenation reads its parts, and a part belongs to its concatenation. */

@@ -94,7 +94,11 @@ export function addon(): Addon {
       loaded = require(resolve(file)) as Addon;
       return loaded;
     } catch (error) {
-      throw new ConfigError(`HEDDLE_ADDON: ${file} does not load: ${(error as Error).message}`, {}, { cause: error });
+      throw new ConfigError(
+        `HEDDLE_ADDON: ${file} does not load: ${(error as Error).message}`,
+        {},
+        { cause: error },
+      );
     }
   }
   const bindings = require('bindings') as (options: object) => Addon;

@@ -1,0 +1,167 @@
+import type { InstructionResult, Program } from '../compile/index.js';
+import type { ArenaName } from '../graph/graph.js';
+import type { DecoderConfig } from '../models/config.js';
+import { Decoder } from '../models/decoder.js';
+import { initialValues } from '../models/initialize.js';
+import { parameterTable } from '../models/parameterTable.js';
+import { causal } from '../objectives/causal.js';
+import { encodeScalars } from '../ops/scalars.js';
+import { RandomStream } from '../random/stream.js';
+import { LoadedProgram } from '../runtime/loadedProgram.js';
+import { type Device, Session } from '../runtime/session.js';
+import { sizeOf } from '../shape/shape.js';
+import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
+import { ProgramBuilder } from '../train/programs.js';
+
+export interface VerifyOptions {
+  readonly config: DecoderConfig;
+  readonly batchSize: number;
+  readonly sequenceLength: number;
+  readonly optimizer: OptimizerSettings;
+  readonly clip: ClipSettings;
+  readonly labelSmoothing?: number;
+  readonly seed: number;
+  readonly threads?: number;
+  /** The one that is taken for right, and the one that is compared with it. */
+  readonly devices: readonly [Device, Device];
+}
+
+/** The first result that differs beyond its tolerance. */
+export interface Difference {
+  /** Place of the instruction in the program, from 0, and its text. */
+  readonly instruction: number;
+  readonly text: string;
+  readonly op: string;
+  /** Which output of it, which element of that in row-major order, and what it is on both devices. */
+  readonly output: number;
+  readonly element: number;
+  readonly values: readonly [number, number];
+  readonly error: number;
+  readonly allowed: number;
+}
+
+export interface Verification {
+  readonly instructions: number;
+  /** By op: how often it runs, and the largest |a - b| / max|a| of its results. */
+  readonly ops: Readonly<Record<string, { count: number; error: number }>>;
+  readonly difference?: Difference;
+}
+
+/** Bounds of |a - b| <= absolute + relative max|a| for float32; integers must be equal. Errors grow with the depth. */
+export const tolerance = { relative: 1e-4, absolute: 1e-6 } as const;
+
+// Adam's first update is the sign of a gradient, whatever its size: where that is rounding alone, parameters may differ by
+// twice the rate.
+const learningRate = 1e-5;
+const watched: readonly ArenaName[] = ['activations', 'parameters', 'gradients', 'optimizerState'];
+/** What an arena holds after a run. */
+export type Snapshot = ReadonlyMap<ArenaName, Uint8Array>;
+
+/**
+ * Runs one training step of a decoder with random tokens on two devices, every intermediate value kept, and compares all
+ * results in the order of the instructions: the first that differs beyond its tolerance is the op to look at.
+ */
+export async function verify(options: VerifyOptions): Promise<Verification> {
+  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing } = options;
+  const model = new Decoder(config);
+  const table = parameterTable(model);
+  const builder = new ProgramBuilder(table, {
+    model,
+    objective: causal({ sequenceLength, labelSmoothing }),
+    vocabSize: config.vocabSize,
+    rows: batchSize,
+    optimizer,
+    clip,
+    compile: { keepIntermediates: true },
+  });
+  const program = builder.build('step');
+
+  const stepOn = async (device: Device): Promise<Snapshot> => {
+    const session = Session.open({ device, threads: options.threads });
+    try {
+      const [loaded] = await LoadedProgram.load(session, [program]);
+      for (const { entry, values } of initialValues(model, table, options.seed)) {
+        await session.write('parameters', entry.slot.offset, values);
+      }
+      await session.write('optimizerState', builder.slots.blocks.offset, table.blocks);
+      const tokens = new RandomStream(options.seed);
+      for (const name of ['inputIds', 'targets']) {
+        const input = loaded.input(name);
+        for (let i = 0; i < input.length; i++) input[i] = Math.floor(tokens.uniform() * config.vocabSize);
+      }
+      await loaded.run(encodeScalars({ learningRate, seed: options.seed, step: 0, microStep: 0 }));
+      return await snapshotOf(session, program);
+    } finally {
+      await session.close();
+    }
+  };
+  const [expected, found] = [await stepOn(options.devices[0]), await stepOn(options.devices[1])];
+  return compareResults(program.results(), expected, found);
+}
+
+async function snapshotOf(session: Session, program: Program): Promise<Snapshot> {
+  const snapshot = new Map<ArenaName, Uint8Array>();
+  for (const arena of watched) {
+    snapshot.set(arena, await session.read(arena, 0, new Uint8Array(program.memory[arena])));
+  }
+  return snapshot;
+}
+
+/** Compares what two runs of one program have left, instruction by instruction, up to the first difference. */
+export function compareResults(
+  results: readonly InstructionResult[],
+  expected: Snapshot,
+  found: Snapshot,
+): Verification {
+  const ops: Record<string, { count: number; error: number }> = {};
+  let difference: Difference | undefined;
+  results.forEach(({ op, text, outputs }, instruction) => {
+    if (difference) return;
+    ops[op] ??= { count: 0, error: 0 };
+    ops[op].count++;
+    outputs.forEach((output, index) => {
+      if (difference || !expected.has(output.arena)) return;
+      const [a, b] = [expected, found].map((snapshot) => numbersOf(snapshot.get(output.arena)!, output));
+      const allowed = output.dtype === 'i32' ? 0 : tolerance.absolute + tolerance.relative * greatest(a);
+      const { element, error } = worst(a, b);
+      ops[op].error = Math.max(ops[op].error, error / (greatest(a) || 1));
+      if (error <= allowed) return;
+      const values = [a[element], b[element]] as const;
+      difference = { instruction, text, op, output: index, element, values, error, allowed };
+    });
+  });
+  return { instructions: results.length, ops, difference };
+}
+
+/** The elements of a result in row-major order. */
+function numbersOf(bytes: Uint8Array, output: InstructionResult['outputs'][number]): Float64Array {
+  const { offset, shape, strides, dtype } = output;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const numbers = new Float64Array(sizeOf(shape));
+  for (let index = 0; index < numbers.length; index++) {
+    let rest = index;
+    let place = 0;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      place += (rest % shape[axis]) * strides[axis];
+      rest = Math.floor(rest / shape[axis]);
+    }
+    const at = offset + 4 * place;
+    numbers[index] = dtype === 'i32' ? view.getInt32(at, true) : view.getFloat32(at, true);
+  }
+  return numbers;
+}
+
+const greatest = (values: Float64Array) =>
+  values.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most), 0);
+
+/** Where two arrays differ most; a NaN or an infinity that only one of them has differs infinitely. */
+function worst(a: Float64Array, b: Float64Array): { element: number; error: number } {
+  let [element, error] = [0, 0];
+  for (let i = 0; i < a.length; i++) {
+    if (Object.is(a[i], b[i])) continue;
+    const distance = Math.abs(a[i] - b[i]);
+    const own = Number.isNaN(distance) ? Number.POSITIVE_INFINITY : distance;
+    if (own > error) [element, error] = [i, own];
+  }
+  return { element, error };
+}
