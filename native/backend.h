@@ -1,4 +1,4 @@
-// What a device does for a Session. Both backends implement these six virtuals; the interface never grows with ops. All of
+// What a device does for a Session. Both backends implement these virtuals; the interface does not grow with ops. All of
 // them are called on the session's thread; they throw Error, and a DEVICE error ends the session.
 #pragma once
 #include <atomic>
@@ -19,9 +19,15 @@ class Backend {
   // Copies into and out of an arena; the caller has checked the range.
   virtual void upload(Arena arena, uint64_t offset, const uint8_t* from, uint64_t bytes) = 0;
   virtual void download(Arena arena, uint64_t offset, uint8_t* to, uint64_t bytes) = 0;
-  // Executes a program that `allocate` made ready, with SCALAR_COUNT scalars. Where `seconds` is given, it receives the
-  // time of each instruction.
-  virtual void run(const Program& program, const double* scalars, double* seconds) = 0;
+  // Starts a program that `allocate` made ready: with inputs of `input_bytes`, whose memory may change when this returns,
+  // and SCALAR_COUNT scalars. Where `seconds` is given it has ended on return, and they are the time of each instruction.
+  virtual void run(const Program& program, const uint8_t* inputs, const double* scalars, double* seconds) = 0;
+  // Runs that may be under way at a time: the next is started before the first is collected.
+  virtual int most_runs() const = 0;
+  // Whether the first run that has not been collected has ended.
+  virtual bool has_ended() = 0;
+  // Waits for that run and copies its outputs, of `output_bytes`.
+  virtual void collect(uint8_t* outputs) = 0;
   // Returns when everything above has taken effect.
   virtual void wait() = 0;
 

@@ -1,5 +1,7 @@
 #include "session.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <new>
 
@@ -49,25 +51,67 @@ std::unique_ptr<Job> Session::take() {
   return job;
 }
 
+// Runs `body`; what goes wrong becomes the job's error, and a device that failed stays so.
+void Session::attempt(Job& job, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    job.error = error;
+    if (strcmp(error.code, "DEVICE") == 0) broken_ = error;
+  } catch (const std::bad_alloc&) {
+    job.error = Error("OUT_OF_MEMORY", "the host has no memory left for the session's own buffers");
+  } catch (const std::exception& error) {
+    job.error = broken_ = Error("DEVICE", std::string("session: ") + error.what());
+  }
+}
+
+// Whether another job arrives before the oldest run under way has ended. A long wait sleeps between two looks: a device that
+// takes its time needs no busy thread beside it.
+bool Session::next_comes_first() {
+  bool has_ended = false;
+  const auto either = [&] { return (has_ended = backend_->has_ended()) || waiting_.load() > 0 || stopping_.load(); };
+  if (!cpu::spin_until(either)) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!either()) posted_.wait_for(lock, std::chrono::microseconds(20));
+  }
+  return !has_ended;
+}
+
+// Takes the results of the oldest run under way, waiting for them, and gives it back.
+void Session::collect() {
+  std::unique_ptr<Job> job = std::move(under_way_.front());
+  under_way_.pop_front();
+  attempt(*job, [&] { backend_->collect(job->result.data()); });
+  const int64_t now = cpu::monotonic_nanoseconds();
+  kernel_nanoseconds_ += static_cast<uint64_t>(now - std::max(job->started, last_collected_));
+  last_collected_ = now;
+  runs_++;
+  if (!stopping_) finish_(std::move(job));
+}
+
+// A device works through its runs without waiting for this thread: the next run is started, if there is one, before the
+// results of the one before are taken. Whatever else comes waits until all runs are back.
 void Session::loop() {
-  while (std::unique_ptr<Job> job = take()) {
-    const bool is_last = job->kind == Job::CLOSE;
-    {
+  for (bool is_last = false; !is_last && !stopping_;) {
+    if (!under_way_.empty() && !next_comes_first()) {
       cpu::Busy busy;
-      try {
-        execute(*job);
-      } catch (const Error& error) {
-        job->error = error;
-        if (strcmp(error.code, "DEVICE") == 0) broken_ = error;
-      } catch (const std::bad_alloc&) {
-        job->error = Error("OUT_OF_MEMORY", "the host has no memory left for the session's own buffers");
-      } catch (const std::exception& error) {
-        job->error = broken_ = Error("DEVICE", std::string("session: ") + error.what());
-      }
+      collect();
+      continue;
     }
-    if (stopping_) break;
-    finish_(std::move(job));
-    if (is_last) break;
+    std::unique_ptr<Job> job = take();
+    if (!job) break;
+    cpu::Busy busy;
+    is_last = job->kind == Job::CLOSE;
+    const bool is_run = job->kind == Job::RUN;
+    const size_t most = is_run && backend_ ? static_cast<size_t>(backend_->most_runs()) : 1;
+    while (under_way_.size() >= most) collect();
+    attempt(*job, [&] { execute(*job); });
+    if (is_run && !job->error) {
+      under_way_.push_back(std::move(job));
+    } else {
+      while (!under_way_.empty()) collect();
+      if (!stopping_) finish_(std::move(job));
+    }
   }
   std::unique_ptr<Backend> backend;
   {
@@ -91,7 +135,7 @@ void Session::execute(Job& job) {
   }
   switch (job.kind) {
     case Job::LOAD: return load(job);
-    case Job::RUN: return run(job);
+    case Job::RUN: return start(job);
     case Job::READ:
       check_range(job, job.length);
       job.result.resize(job.length);
@@ -133,18 +177,12 @@ void Session::load(const Job& job) {
   for (int arena = 0; arena < ARENA_COUNT; arena++) arena_bytes_[arena] = bytes[arena];
 }
 
-void Session::run(Job& job) {
+void Session::start(Job& job) {
   const Program& program = *job.programs.front();
   if (job.is_profiled) job.seconds.resize(program.instructions.size());
   job.result.resize(program.output_bytes);
-  backend_->upload(IO, 0, job.bytes.data(), job.bytes.size());
-  const int64_t start = cpu::monotonic_nanoseconds();
-  backend_->run(program, job.scalars, job.is_profiled ? job.seconds.data() : nullptr);
-  backend_->wait();
-  kernel_nanoseconds_ += static_cast<uint64_t>(cpu::monotonic_nanoseconds() - start);
-  runs_++;
-  backend_->download(IO, program.output_offset, job.result.data(), job.result.size());
-  backend_->wait();
+  job.started = cpu::monotonic_nanoseconds();
+  backend_->run(program, job.bytes.data(), job.scalars, job.is_profiled ? job.seconds.data() : nullptr);
 }
 
 void Session::check_range(const Job& job, uint64_t bytes) const {

@@ -27,6 +27,7 @@ struct Job {
   // RUN
   double scalars[SCALAR_COUNT] = {};
   bool is_profiled = false;
+  int64_t started = 0;  // when, in nanoseconds
   std::vector<double> seconds;  // of each instruction, where profiled
   // READ, WRITE: the place; READ: how many bytes
   Arena arena = PARAMETERS;
@@ -60,8 +61,11 @@ class Session {
   void loop();
   std::unique_ptr<Job> take();
   void execute(Job& job);
+  bool next_comes_first();
+  void attempt(Job& job, const std::function<void()>& body);
   void load(const Job& job);
-  void run(Job& job);
+  void start(Job& job);
+  void collect();
   void check_range(const Job& job, uint64_t bytes) const;
 
   const Open open_;
@@ -69,6 +73,9 @@ class Session {
   std::unique_ptr<Backend> backend_;  // of the thread, but `stop` sets its flag under the mutex
   std::optional<Error> broken_;       // a device that failed once fails for ever
   ArenaBytes layout_{};
+  // Runs that were started, oldest first; they come back before any other job is looked at.
+  std::deque<std::unique_ptr<Job>> under_way_;
+  int64_t last_collected_ = 0;
   std::vector<std::shared_ptr<const Program>> loaded_;  // the backend refers to them
   std::array<std::atomic<uint64_t>, ARENA_COUNT> arena_bytes_{};
   std::atomic<uint64_t> kernel_nanoseconds_{0}, runs_{0};

@@ -32,18 +32,32 @@ struct Prepared {
   }
 };
 
+constexpr int MOST_RUNS = 2;
+
+// Host memory of a run that is under way.
+struct Lane {
+  const Program* program = nullptr;
+  PinnedMemory io, scalars;
+  cudaEvent_t ended = nullptr;
+};
+
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(int index) {
     check(cudaSetDevice(index), "selecting the device");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     scalars_ = DeviceMemory(SCALAR_BYTES, "scalars");
-    pinned_scalars_ = PinnedMemory(SCALAR_BYTES, "scalars");
+    for (Lane& lane : lanes_) {
+      lane.scalars = PinnedMemory(SCALAR_BYTES, "scalars");
+      check(cudaEventCreate(&lane.ended), "making an event");
+    }
   }
 
   ~CudaBackend() override {
     cudaStreamSynchronize(stream_);
     prepared_.clear();
+    for (Lane& lane : lanes_)
+      if (lane.ended) cudaEventDestroy(lane.ended);
     cudaStreamDestroy(stream_);
   }
 
@@ -83,14 +97,16 @@ class CudaBackend final : public Backend {
               "moving an arena");
     }
     if (workspace_bytes > workspace_.bytes()) workspace = DeviceMemory(workspace_bytes, "the kernels' workspace");
-    PinnedMemory staging;
-    if (bytes[IO] > staging_.bytes()) staging = PinnedMemory(bytes[IO], "pinned memory for inputs and outputs");
+    PinnedMemory staging[MOST_RUNS];
+    if (grows(IO))
+      for (PinnedMemory& each : staging) each = PinnedMemory(bytes[IO], "pinned memory for inputs and outputs");
     wait();
 
     for (int arena = 0; arena < ARENA_COUNT; arena++)
       if (grown[arena].data()) arenas_[arena] = std::move(grown[arena]);
     if (workspace.data()) workspace_ = std::move(workspace);
-    if (staging.data()) staging_ = std::move(staging);
+    for (int i = 0; i < MOST_RUNS; i++)
+      if (staging[i].data()) lanes_[i].io = std::move(staging[i]);
     for (auto& [program, ready] : prepared) place(*program, arenas_, ready->operands);
     prepared_ = std::move(prepared);
   }
@@ -100,36 +116,51 @@ class CudaBackend final : public Backend {
     prepared_.clear();
     for (DeviceMemory& arena : arenas_) arena = DeviceMemory();
     workspace_ = DeviceMemory();
-    staging_ = PinnedMemory();
+    for (Lane& lane : lanes_) lane.io = PinnedMemory();
   }
 
-  // Inputs and outputs of runs pass through pinned memory, so that their copies wait for nothing but the stream.
   void upload(Arena arena, uint64_t offset, const uint8_t* from, uint64_t bytes) override {
     if (bytes == 0) return;
-    if (arena == IO) from = static_cast<uint8_t*>(memcpy(staging_.data() + offset, from, bytes));
     check(cudaMemcpyAsync(arenas_[arena].data() + offset, from, bytes, cudaMemcpyHostToDevice, stream_),
           "copying to the device");
   }
 
   void download(Arena arena, uint64_t offset, uint8_t* to, uint64_t bytes) override {
     if (bytes == 0) return;
-    uint8_t* const through = arena == IO ? staging_.data() + offset : to;
-    check(cudaMemcpyAsync(through, arenas_[arena].data() + offset, bytes, cudaMemcpyDeviceToHost, stream_),
+    check(cudaMemcpyAsync(to, arenas_[arena].data() + offset, bytes, cudaMemcpyDeviceToHost, stream_),
           "copying from the device");
-    if (through == to) return;
-    wait();
-    memcpy(to, through, bytes);
   }
 
-  void run(const Program& program, const double* scalars, double* seconds) override {
+  // Inputs, scalars and outputs pass through pinned memory of the run's own, so that the next run can be given its inputs
+  // while this one is under way, and the stream never waits for the host.
+  void run(const Program& program, const uint8_t* inputs, const double* scalars, double* seconds) override {
     Prepared& prepared = *prepared_.at(&program);
-    memcpy(pinned_scalars_.data(), scalars, SCALAR_BYTES);
-    check(cudaMemcpyAsync(scalars_.data(), pinned_scalars_.data(), SCALAR_BYTES, cudaMemcpyHostToDevice, stream_),
+    Lane& lane = lanes_[started_++ % MOST_RUNS];
+    lane.program = &program;
+    memcpy(lane.scalars.data(), scalars, SCALAR_BYTES);
+    check(cudaMemcpyAsync(scalars_.data(), lane.scalars.data(), SCALAR_BYTES, cudaMemcpyHostToDevice, stream_),
           "copying scalars");
-    if (seconds) return run_timed(program, prepared, seconds);
-    if (prepared.runs++ == 0) return launch_all(program, prepared);
-    if (!prepared.graph) capture(program, prepared);
-    check(cudaGraphLaunch(prepared.graph, stream_), "replaying a program");
+    if (program.input_bytes > 0) upload(IO, 0, static_cast<uint8_t*>(memcpy(lane.io.data(), inputs, program.input_bytes)), program.input_bytes);
+    if (seconds) run_timed(program, prepared, seconds);
+    else if (prepared.runs++ == 0) launch_all(program, prepared);
+    else {
+      if (!prepared.graph) capture(program, prepared);
+      check(cudaGraphLaunch(prepared.graph, stream_), "replaying a program");
+    }
+    download(IO, program.output_offset, lane.io.data() + program.output_offset, program.output_bytes);
+    check(cudaEventRecord(lane.ended, stream_), "recording an event");
+  }
+
+  int most_runs() const override { return MOST_RUNS; }
+
+  // An error ends a run too; collect reports it.
+  bool has_ended() override { return cudaEventQuery(lanes_[collected_ % MOST_RUNS].ended) != cudaErrorNotReady; }
+
+  void collect(uint8_t* outputs) override {
+    const Lane& lane = lanes_[collected_++ % MOST_RUNS];
+    check(cudaEventSynchronize(lane.ended), "running a program");
+    const Program& program = *lane.program;
+    if (program.output_bytes > 0) memcpy(outputs, lane.io.data() + program.output_offset, program.output_bytes);
   }
 
   void wait() override { check(cudaStreamSynchronize(stream_), "running a program"); }
@@ -227,7 +258,8 @@ class CudaBackend final : public Backend {
 
   Stream stream_ = nullptr;
   DeviceMemory scalars_, workspace_;
-  PinnedMemory pinned_scalars_, staging_;
+  Lane lanes_[MOST_RUNS];
+  uint64_t started_ = 0, collected_ = 0;  // runs
   std::array<DeviceMemory, ARENA_COUNT> arenas_;
   std::unordered_map<const Program*, std::unique_ptr<Prepared>> prepared_;
 };

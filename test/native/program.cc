@@ -152,9 +152,10 @@ static void execute(const Program& program, Backend* backend, std::mt19937_64& r
   } catch (const Error&) {
     return backend->release();  // ranges that contradict each other
   }
-  backend->upload(IO, 0, inputs.data(), inputs.size());
   const double scalars[SCALAR_COUNT] = {1e-3, 1, 2, 3, 4, 0.5, 3, 0.9};
-  backend->run(program, scalars, nullptr);
+  std::vector<uint8_t> outputs(program.output_bytes);
+  backend->run(program, inputs.data(), scalars, nullptr);
+  backend->collect(outputs.data());
   backend->release();
 }
 

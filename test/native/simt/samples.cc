@@ -116,16 +116,14 @@ std::string compare(const Expected& expected, const std::vector<uint8_t>& found,
 std::string run_once(Backend& backend, const Sample& sample) {
   const Program& program = sample.program;
   for (const auto& [arena, bytes] : sample.arenas) backend.upload(arena, 0, bytes.data(), bytes.size());
-  backend.upload(IO, 0, sample.inputs.data(), sample.inputs.size());
-  backend.run(program, sample.scalars.data(), nullptr);
-  backend.wait();
+  backend.run(program, sample.inputs.data(), sample.scalars.data(), nullptr);
   std::array<std::vector<uint8_t>, ARENA_COUNT> found;
   for (const auto& [arena, bytes] : sample.arenas) {
     found[arena].resize(bytes.size());
     backend.download(arena, 0, found[arena].data(), bytes.size());
   }
   found[IO].resize(program.output_bytes);
-  backend.download(IO, program.output_offset, found[IO].data(), program.output_bytes);
+  backend.collect(found[IO].data());
   backend.wait();
   std::vector<std::vector<bool>> belongs(ARENA_COUNT);
   for (int arena : {GRADIENTS, KV_CACHE}) belongs[arena].resize(found[arena].size());
