@@ -1,8 +1,8 @@
-import { testDevice } from '../device.js';
 import { spawnSync } from 'node:child_process';
 import test from 'ava';
 import { ConfigError, DataError, DeviceError, OutOfMemoryError } from '#src/errors.js';
 import { runtimeInfo, Session } from '#src/runtime/session.js';
+import { testDevice } from '../device.js';
 import { addAndScale, encodeProgram, floats, inputsOf, scalarCount } from './programs.js';
 
 const scalars = new Float64Array(scalarCount);
