@@ -78,11 +78,7 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) differentiate(Backward
   const Draws draws(f.dropout);
   const float scale = f.scale * LOG2_E;
 
-  float gradient[SIDE == KEYS ? 2 : 1][4][COLUMNS];  // of keys and values, or of queries
-#pragma unroll
-  for (int m = 0; m < 4; m++)
-#pragma unroll
-    for (int n = 0; n < COLUMNS; n++) gradient[0][m][n] = gradient[SIDE == KEYS][m][n] = 0.0f;
+  float gradient[SIDE == KEYS ? 2 : 1][4][COLUMNS] = {};  // of keys and values, or of queries
 
   Span span;
   const auto read_queries = [&](int query) {
