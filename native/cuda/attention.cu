@@ -24,6 +24,7 @@ struct Forward {
 template <int WIDTH>
 struct Tiling {
   static constexpr int QUERIES = 64, KEYS = WIDTH > 96 ? 32 : 64, THREADS = 128;
+  static constexpr int RESIDENT = WIDTH > 64 ? 2 : 3;  // blocks that a multiprocessor has room for
   static constexpr int ACROSS = KEYS / 4, DOWN = THREADS / ACROSS;  // threads along keys, along queries
   static constexpr int ROWS = QUERIES / DOWN, COLUMNS = WIDTH / ACROSS;  // of a thread
   static constexpr int STRIDE = WIDTH + PADDING, WEIGHT_STRIDE = KEYS + PADDING;
@@ -61,7 +62,7 @@ HEDDLE_DEVICE void raise(Online<ROWS, COLUMNS>& state, float (&score)[ROWS][4]) 
 }
 
 template <int WIDTH, bool IS_WIDE>
-__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) attend(Forward f) {
+__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDENT) attend(Forward f) {
   typedef Tiling<WIDTH> Tile;
   constexpr int ROWS = Tile::ROWS, ACROSS = Tile::ACROSS, DOWN = Tile::DOWN, COLUMNS = Tile::COLUMNS;
   constexpr int STRIDE = Tile::STRIDE, THREADS = Tile::THREADS, QUERIES = Tile::QUERIES, KEYS = Tile::KEYS;
@@ -84,7 +85,6 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) attend(Forward f) {
   const Columns<COLUMNS, ACROSS> columns(across);
   const Lengths lengths = f.masks.lengths(b);
   const Span span = span_of<QUERIES>(f.masks, b, first, lengths, ranges);
-  const Draws draws(f.dropout);
   const float slope = f.masks.slope(h), scale = f.scale * LOG2_E;
 
   int begin = 0;
@@ -161,15 +161,17 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) attend(Forward f) {
       }
     }
     raise<ROWS, COLUMNS, ACROSS>(state, score);
-    if (draws.is_active()) {
+    if (f.dropout.is_active()) {
+      const Draws draws(f.dropout);  // here, so that it takes no registers elsewhere
       const int64_t query = (int64_t(b) * e.H + h) * e.T + first + down * ROWS;
+      uint32_t keeps = 0;
+#pragma unroll 1
+      for (int m = 0; m < ROWS; m++) keeps |= draws.keeps(query + m, key / 4) << 4 * m;
 #pragma unroll
-      for (int m = 0; m < ROWS; m++) {
-        const uint32_t keeps = draws.keeps(query + m, key / 4);
+      for (int m = 0; m < ROWS; m++)
 #pragma unroll
         for (int n = 0; n < 4; n++)
-          if (!(keeps >> n & 1)) score[m][n] = 0.0f;
-      }
+          if (!(keeps >> (4 * m + n) & 1)) score[m][n] = 0.0f;
     }
 #pragma unroll
     for (int m = 0; m < ROWS; m++)

@@ -86,6 +86,7 @@ struct WeightDropout {
   float probability, factor;
   uint32_t site, queries;   // queries: of one row of the batch, all heads counted
   const double* scalars;    // on the device
+  __device__ __forceinline__ bool is_active() const { return probability > 0.0f; }
 };
 template <typename Attributes>
 inline WeightDropout dropout_of(const Call& call, const Attributes& attributes) {
@@ -94,16 +95,14 @@ inline WeightDropout dropout_of(const Call& call, const Attributes& attributes) 
           uint32_t(call.in[0].shape[1] * call.in[0].shape[2]), call.context->scalars};
 }
 struct Draws {
-  uint32_t first_query = 0, step = 0, site = 0, key[2] = {0, 0};
+  uint32_t first_query, step, site, key[2];
   float probability;
-  __device__ __forceinline__ explicit Draws(const WeightDropout& dropout) : probability(dropout.probability) {
-    if (!is_active()) return;
-    first_query = to_counter(dropout.scalars[SCALAR_ROW_OFFSET]) * dropout.queries;
-    step = to_counter(dropout.scalars[SCALAR_STEP]);
-    site = dropout.site | to_counter(dropout.scalars[SCALAR_MICRO_STEP]);
+  __device__ __forceinline__ explicit Draws(const WeightDropout& dropout)
+      : first_query(to_counter(dropout.scalars[SCALAR_ROW_OFFSET]) * dropout.queries),
+        step(to_counter(dropout.scalars[SCALAR_STEP])),
+        site(dropout.site | to_counter(dropout.scalars[SCALAR_MICRO_STEP])), probability(dropout.probability) {
     philox_key(dropout.scalars[SCALAR_SEED], key);
   }
-  __device__ __forceinline__ bool is_active() const { return probability > 0.0f; }
   // Bit n: whether key 4 quad + n is kept, for a query numbered through all rows and heads.
   __device__ __forceinline__ uint32_t keeps(int64_t query, int quad) const {
     const uint32_t counter[4] = {first_query + uint32_t(query), uint32_t(quad), step, site};
@@ -163,6 +162,7 @@ HEDDLE_DEVICE float4 load_some(const float* from, int count) {
 template <int ROWS, int EACH, int WIDTH, int THREADS, typename RowAt>
 HEDDLE_DEVICE void load_tile(float* tile, int count, int columns, bool is_aligned, const RowAt& row_at) {
   constexpr int PIECES = WIDTH / 4;
+#pragma unroll 1
   for (int piece = threadIdx.x; piece < ROWS * PIECES; piece += THREADS) {
     const int row = piece / PIECES, column = piece % PIECES * 4;
     const bool is_there = row < count && column < columns;
@@ -176,7 +176,7 @@ HEDDLE_DEVICE void load_tile(float* tile, int count, int columns, bool is_aligne
 // sum[m][n] += a[m] . b[n] over WIDTH columns. Rows of a lie A_STEP floats apart, those of b B_STEP.
 template <int M, int N, int WIDTH, int A_STEP, int B_STEP>
 HEDDLE_DEVICE void add_products(float (&sum)[M][N], const float* a, const float* b) {
-#pragma unroll 4
+#pragma unroll 2
   for (int column = 0; column < WIDTH; column += 4) {
     float4 y[N];
 #pragma unroll

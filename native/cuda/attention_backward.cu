@@ -46,8 +46,9 @@ struct Tiling {
   static constexpr int SHARED_BYTES = 4 * (2 * (STAYING + PASSING) * STRIDE + STAYING * WEIGHT_STRIDE);
 };
 
+// Blocks that share a multiprocessor: as many as registers allow without spilling.
 template <int WIDTH, bool IS_WIDE, Side SIDE>
-__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) differentiate(Backward f) {
+__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH > 32 ? 2 : 3) differentiate(Backward f) {
   typedef Tiling<WIDTH> Tile;
   constexpr int STAYING = Tile::STAYING, PASSING = Tile::PASSING, STRIDE = Tile::STRIDE, THREADS = Tile::THREADS;
   constexpr int ACROSS = Tile::ACROSS, DOWN = Tile::DOWN, COLUMNS = Tile::COLUMNS;
@@ -75,7 +76,6 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) differentiate(Backward
   const int across = threadIdx.x % ACROSS, down = threadIdx.x / ACROSS;
   const Columns<COLUMNS, ACROSS> columns(across);
   const Lengths lengths = f.masks.lengths(b);
-  const Draws draws(f.dropout);
   const float scale = f.scale * LOG2_E;
 
   float gradient[SIDE == KEYS ? 2 : 1][4][COLUMNS] = {};  // of keys and values, or of queries
@@ -138,20 +138,26 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS) differentiate(Backward
     const bool is_masked = key < span.whole_low || key + KEY_COUNT > span.whole_high;
     const float slope = f.masks.slope(h);
     const int own_query = 4 * (SIDE == QUERIES ? down : across), own_key = key + 4 * (SIDE == KEYS ? down : across);
-    const int64_t row = (int64_t(b) * e.H + h) * e.T + query + own_query;
+    uint32_t keeps = ~0u;
+    if (f.dropout.is_active()) {
+      const Draws draws(f.dropout);  // here, so that it takes no registers elsewhere
+      const int64_t row = (int64_t(b) * e.H + h) * e.T + query + own_query;
+      keeps = 0;
+#pragma unroll 1
+      for (int i = 0; i < 4; i++) keeps |= draws.keeps(row + i, own_key / 4) << 4 * i;
+    }
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const float base = bases[own_query + i], delta = deltas[own_query + i];
       const Range range = is_masked ? ranges[own_query + i] : Range{0, INT_MAX};
       const int position = query + own_query + i + lengths.keys - lengths.queries;
-      const uint32_t keeps = draws.is_active() ? draws.keeps(row + i, own_key / 4) : ~0u;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         float& s = SIDE == QUERIES ? score[i][j] : score[j][i];
         float& ds = SIDE == QUERIES ? dweight[i][j] : dweight[j][i];
         const float distance = slope == 0.0f ? 0.0f : slope * fabsf(float(position - own_key - j));
         const bool is_seen = own_key + j >= range.low && own_key + j < range.high;
-        const float factor = keeps >> j & 1 ? f.dropout.factor : 0.0f;
+        const float factor = keeps >> (4 * i + j) & 1 ? f.dropout.factor : 0.0f;
         const float weight = is_seen ? fast_exp2(s * scale - distance - base) : 0.0f;
         s = weight * factor;
         ds = is_seen ? weight * (ds * factor - delta) * f.scale : 0.0f;

@@ -135,11 +135,10 @@ __global__ void __launch_bounds__(DECODE_THREADS) attend_split(Positions f) {
     float top = LOWEST, sum = 0.0f;
     for (int j = first + lane; j < last; j += LANES) top = fmaxf(top, score_of(j));
     top = warp_maximum(top);
-    const Draws draws(f.dropout);
     for (int j = first + lane; j < last; j += LANES) {
       const float weight = fast_exp2(score_of(j) - top);
       sum += weight;
-      const bool is_kept = !draws.is_active() || (draws.keeps(row.number, (begin + j) / 4) >> (j % 4) & 1);
+      const bool is_kept = !f.dropout.is_active() || (Draws(f.dropout).keeps(row.number, (begin + j) / 4) >> (j % 4) & 1);
       scores[r][j] = is_kept ? weight : 0.0f;
     }
     sum = warp_sum(sum);
