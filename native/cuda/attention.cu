@@ -1,8 +1,8 @@
-// softmax(scale q k^T + masks) v by tiles of keys with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022), float32.
-// 4 B T S H D flops (half if causal); reads q once and k, v once per 64 queries, mostly from the second cache.
-// A block takes 64 queries of one head and walks the tiles of keys that any of them sees; a thread holds 8 x 4 (D > 96: 4 x 4)
-// scores and 8 (4) rows of outputs, so that products load one float for each 2 to 3 multiply-adds. Keys of the next tile
-// and values of this one are copied while the products of the other run.
+// softmax(scale q k^T + masks) v by tiles of keys with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022).
+// Float32. 4 B T S H D flops (half if causal); reads q once and k, v once per 64 queries, mostly from the second cache.
+// A block takes 64 queries of one head and walks the tiles of keys that any of them sees; a thread holds 8 x 4 scores
+// (D > 96: 4 x 4) and as many rows of outputs, so that products load one float for each 2 to 3 multiply-adds. Keys of the
+// next tile and values of this one are copied while the products of the other run.
 // Heads wider than 128 are cut into slices of the output, each its own block that computes the scores anew: no state but
 // registers grows with D.
 #include "attention.h"
@@ -120,7 +120,8 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDEN
   for (; begin < span.last; begin += KEYS) {
     float score[ROWS][4] = {};
     const auto multiply = [&] {
-      add_products<ROWS, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(score, query_tile + down * STRIDE, key_tile + across * STRIDE);
+      add_products<ROWS, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(score, query_tile + down * STRIDE,
+                                                                   key_tile + across * STRIDE);
     };
     if (IS_WIDE) {
       for (int column = 0; column < e.D; column += WIDTH) {

@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
   const auto store_weights = [&](const float (&x)[4][4]) {
 #pragma unroll
     for (int m = 0; m < 4; m++)
-      store4(weights + (down + m * DOWN) * Tile::WEIGHT_STRIDE + 4 * across, make_float4(x[m][0], x[m][1], x[m][2], x[m][3]));
+      store4(weights + (down + m * DOWN) * Tile::WEIGHT_STRIDE + 4 * across,
+             make_float4(x[m][0], x[m][1], x[m][2], x[m][3]));
   };
   const auto gather = [&](float (&sum)[4][COLUMNS], const float* from) {
     add_weighted<4, COLUMNS, ACROSS, PASSING, WIDTH, DOWN * Tile::WEIGHT_STRIDE>(
@@ -121,8 +122,9 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
   const auto meet = [&](int query, int key) {
     float score[4][4] = {}, dweight[4][4] = {};
     const auto multiply = [&] {
-      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(score, staying[0] + down * STRIDE, passing[0] + across * STRIDE);
-      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(dweight, staying[1] + down * STRIDE, passing[1] + across * STRIDE);
+      const int a = down * STRIDE, b = across * STRIDE;
+      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(score, staying[0] + a, passing[0] + b);
+      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(dweight, staying[1] + a, passing[1] + b);
     };
     for (int n = 1; n <= f.slices; n++) {
       const int column = (slice + n) % f.slices * WIDTH;  // the own slice comes last, and is there for the gradients
@@ -219,7 +221,8 @@ Status launch_side(Backward f, Stream stream) {
   f.slices = IS_WIDE ? int(divide_up(e.D, WIDTH)) : 1;
   const int64_t blocks = int64_t(e.B) * (SIDE == QUERIES ? e.H : e.G) * f.tiles * f.slices;
   if (blocks == 0) return cudaSuccess;
-  return launch(differentiate<WIDTH, IS_WIDE, SIDE>, dim3(unsigned(blocks)), dim3(Tile::THREADS), Tile::SHARED_BYTES, stream, f);
+  return launch(differentiate<WIDTH, IS_WIDE, SIDE>, dim3(unsigned(blocks)), dim3(Tile::THREADS), Tile::SHARED_BYTES,
+                stream, f);
 }
 
 template <int WIDTH, bool IS_WIDE>

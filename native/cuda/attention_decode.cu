@@ -3,7 +3,7 @@
 // A block takes one key head's four rows against 128 keys and leaves a maximum, a sum and an output of its own, which a
 // second kernel combines in the order of the keys: one sequence has too few heads to fill a GPU otherwise.
 // Eight lanes read a key or value together, 128 bytes at a time, so that a warp has four of them under way and a score
-// needs three shuffles. How keys are split follows from S, the room in the cache, so that a captured graph serves any length.
+// needs three shuffles. Keys are split by S, the room in the cache, so that a captured graph serves any length.
 #include "attention.h"
 
 namespace heddle { namespace cuda {
