@@ -122,9 +122,9 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
   const auto meet = [&](int query, int key) {
     float score[4][4] = {}, dweight[4][4] = {};
     const auto multiply = [&] {
-      const int a = down * STRIDE, b = across * STRIDE;
-      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(score, staying[0] + a, passing[0] + b);
-      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(dweight, staying[1] + a, passing[1] + b);
+      const int row = down * STRIDE, other = across * STRIDE;
+      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(score, staying[0] + row, passing[0] + other);
+      add_products<4, 4, WIDTH, DOWN * STRIDE, ACROSS * STRIDE>(dweight, staying[1] + row, passing[1] + other);
     };
     for (int n = 1; n <= f.slices; n++) {
       const int column = (slice + n) % f.slices * WIDTH;  // the own slice comes last, and is there for the gradients
