@@ -15,7 +15,7 @@ struct Multiplication {
   Operand a, b;
   Finish finish;          // with splits its y is the workspace: `splits` matrices for each of a batch
   int64_t m, n, k;
-  int64_t split_depth;    // the part of K that each split adds up
+  int split_depth;        // the part of K that each split adds up
   unsigned splits;
   unsigned row_tiles, column_tiles;
 };
@@ -42,12 +42,13 @@ struct Loader {
   static constexpr int PITCH = LINES + PITCH_PADDING;
   static constexpr int COPIES = LINES * CHUNK / BLOCK_THREADS / (IN_VECTORS ? VECTOR : 1);
   const float* from;
-  int64_t from_step, chunk_step;
+  int64_t from_step, depth_stride;
   int line, depth, line_step, depth_step;  // of the first copy, and from one to the next
   int lines;                               // that exist
 
   __device__ __forceinline__ Loader(const float* origin, int64_t first_line, int64_t all_lines, int64_t line_stride,
-                                    int64_t depth_stride) {
+                                    int64_t depth_stride)
+      : depth_stride(depth_stride) {
     const int thread = threadIdx.x;
     if (IN_VECTORS) {
       line = thread % (LINES / VECTOR) * VECTOR, depth = thread / (LINES / VECTOR);
@@ -61,21 +62,21 @@ struct Loader {
     }
     from = origin + (first_line + line) * line_stride + depth * depth_stride;
     from_step = line_step * line_stride + depth_step * depth_stride;
-    chunk_step = CHUNK * depth_stride;
     lines = int(min(all_lines - first_line, int64_t(LINES)));
   }
 
   // The next chunk, of which `depths` exist; the rest becomes zero.
-  __device__ __forceinline__ void copy_chunk(float* to, int64_t depths) {
+  __device__ __forceinline__ void copy_chunk(float* to, int depths) {
     to += depth * PITCH + line;
-    const int to_step = depth_step * PITCH + line_step;
+    const float* each = from;
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
       const bool present = line + i * line_step < lines && depth + i * depth_step < depths;
-      if (IN_VECTORS) copy_async(to + i * to_step, from + i * from_step, present);
-      else copy_async_word(to + i * to_step, from + i * from_step, present);
+      if (IN_VECTORS) copy_async(to, each, present);
+      else copy_async_word(to, each, present);
+      to += depth_step * PITCH + line_step, each += from_step;
     }
-    from += chunk_step;
+    from += CHUNK * depth_stride;
   }
 };
 
@@ -100,9 +101,9 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   const unsigned group_rows = min(GROUP, g.row_tiles - group_row);
   const int64_t first_row = int64_t(group_row + within % group_rows) * Shape::BLOCK_ROWS;
   const int64_t first_column = int64_t(within / group_rows) * Shape::BLOCK_COLUMNS;
-  const int64_t batch = matrix / g.splits, start = matrix % g.splits * g.split_depth;
-  int64_t ahead = min(g.split_depth, g.k - start);  // how much of K has not been asked for
-  const int64_t chunks = (ahead + CHUNK - 1) / CHUNK;
+  const int64_t batch = matrix / g.splits, start = int64_t(matrix % g.splits) * g.split_depth;
+  int ahead = int(min(int64_t(g.split_depth), g.k - start));  // how much of K has not been asked for
+  const int chunks = (ahead + CHUNK - 1) / CHUNK;
 
   const int64_t a_depth = g.a.stride[g.a.rank - 1], b_depth = g.b.stride[g.b.rank - 2];
   LoaderA a(matrix_of(g.a, batch) + start * a_depth, first_row, g.m, g.a.stride[g.a.rank - 2], a_depth);
@@ -122,10 +123,10 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   const int warp_row = warp / Shape::COLUMN_WARPS * 32, warp_column = warp % Shape::COLUMN_WARPS * 32 * PARTS;
   const int lane_row = lane / 8 * VECTOR, lane_column = lane % 8 * VECTOR;
   float sums[ROWS][COLUMNS] = {};
-  for (int64_t chunk = 0; chunk < chunks; chunk++) {
+  for (int chunk = 0; chunk < chunks; chunk++) {
     wait_for_copies<CHUNKS_AT_ONCE - 2>();
     __syncthreads();  // everybody's copies have landed, and nobody reads the chunk before any more
-    copy_next(int((chunk + CHUNKS_AT_ONCE - 1) % CHUNKS_AT_ONCE));
+    copy_next((chunk + CHUNKS_AT_ONCE - 1) % CHUNKS_AT_ONCE);
     const float* const stage = shared + chunk % CHUNKS_AT_ONCE * STAGE_SIZE;
 #pragma unroll
     for (int depth = 0; depth < CHUNK; depth++) {

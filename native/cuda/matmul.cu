@@ -1,8 +1,8 @@
 // y = epilogue(a b + bias + addend) for every matrix of a batch, in float32: 2 M N K flops.
 // A block makes a tile of y (gemm.h) and finishes it on its way to memory; where tiles are too few to fill the GPU, as of
 // weight gradients, K is split too: the parts are kept in the workspace, and a second kernel adds them in order.
-// At most 8 rows read b once, as fast as memory goes (thin.h). Which way is taken depends on the shapes alone, and so does
-// the order of every sum: whatever the GPU, the strides and the addresses, results are the same to the bit.
+// At most 8 rows read b once, as fast as memory goes (thin.h). Which way is taken, and with it the order of every sum, depends
+// on the shapes and, for thin products, on the axis that b is contiguous along: never on the GPU, the addresses or the time.
 #include "gemm.h"
 #include "thin.h"
 
@@ -13,8 +13,9 @@ namespace {
 constexpr int64_t FILLING_LARGE_TILES = 264, FILLING_SMALL_TILES = 528;
 constexpr int64_t ENOUGH_LARGE_TILES = 96;  // from here on a large tile's speed outweighs idle multiprocessors
 // A part of K shorter than this costs more to add up than it gains.
-constexpr int64_t LEAST_LARGE_DEPTH = 512, LEAST_SMALL_DEPTH = 128;
+constexpr int64_t LEAST_LARGE_DEPTH = 512, LEAST_SMALL_DEPTH = 256;
 constexpr int64_t MOST_SPLITS = 32;
+constexpr int64_t MOST_DEPTH = 1 << 30;
 
 struct Extents {
   int64_t batches, m, n, k;
@@ -35,13 +36,13 @@ struct Plan {
       row_tiles = divide_up(e.m, rows), column_tiles = divide_up(e.n, columns);
       const int64_t tiles = e.batches * row_tiles * column_tiles;
       splits = min(min(filling / max(tiles, int64_t(1)), e.k / least_depth), MOST_SPLITS);
-      if (e.k < 2 * least_depth || splits < 1) splits = 1;
+      splits = max(splits, int64_t(1));
       return tiles * splits;
     };
     is_large = try_tiles(LargeTile::BLOCK_ROWS, LargeTile::BLOCK_COLUMNS, FILLING_LARGE_TILES, LEAST_LARGE_DEPTH) >=
                ENOUGH_LARGE_TILES;
     if (!is_large)
-      try_tiles(SmallTile::BLOCK_ROWS, SmallTile::BLOCK_COLUMNS, FILLING_SMALL_TILES, 2 * LEAST_SMALL_DEPTH);
+      try_tiles(SmallTile::BLOCK_ROWS, SmallTile::BLOCK_COLUMNS, FILLING_SMALL_TILES, LEAST_SMALL_DEPTH);
     split_depth = divide_up(divide_up(e.k, splits), CHUNK) * CHUNK;
     splits = max(divide_up(e.k, max(split_depth, int64_t(1))), int64_t(1));  // none of them is empty
     if (is_thin) splits = 1;
@@ -106,9 +107,10 @@ int64_t matmul_workspace(const Call& call) {
 Status matmul(const Call& call, Stream stream) {
   const Extents e = extents_of(call);
   if (e.batches * e.m * e.n == 0) return cudaSuccess;
+  if (e.k > MOST_DEPTH) return cudaErrorInvalidValue;
   const Plan plan(e);
-  Multiplication g = {call.in[0], call.in[1], finish_of(call), e.m, e.n, e.k, plan.split_depth, unsigned(plan.splits),
-                      unsigned(plan.row_tiles), unsigned(plan.column_tiles)};
+  Multiplication g = {call.in[0], call.in[1], finish_of(call), e.m, e.n, e.k, int(plan.split_depth),
+                      unsigned(plan.splits), unsigned(plan.row_tiles), unsigned(plan.column_tiles)};
   if (plan.is_thin) return multiply_thin(g, e.batches, stream);
 
   const MultiplyKernel kernel = plan.is_large ? tile_kernel<LargeTile>(g) : tile_kernel<SmallTile>(g);

@@ -19,7 +19,8 @@ __global__ void __launch_bounds__(LANES * SHARING_WARPS) multiply_thin_by_column
   const float* const a = matrix_of(g.a, batch);
   const float* const b = matrix_of(g.b, batch) + min(column, g.n - 1) * g.b.stride[g.b.rank - 1];
   float sums[ROWS] = {};
-#pragma unroll 8
+  [[maybe_unused]] constexpr int LOADS_AT_ONCE = ROWS <= 2 ? 8 : ROWS <= 4 ? 4 : 2;  // of b: as many as the registers hold
+#pragma unroll LOADS_AT_ONCE
   for (int64_t depth = warp; depth < g.k; depth += SHARING_WARPS) {
     const float right = b[depth * b_depth];
 #pragma unroll
