@@ -23,8 +23,6 @@ HEDDLE_OPS(HEDDLE_DECLARE)
   X(layer_norm_backward) \
   X(matmul) \
   X(rms_norm_backward) \
-  X(sample) \
-  X(softmax_cross_entropy) \
   X(sum)
 #define HEDDLE_DECLARE(name) int64_t name##_workspace(const Call& call);
 HEDDLE_CUDA_WORKSPACES(HEDDLE_DECLARE)

@@ -1,9 +1,9 @@
-import { testDevice } from '../device.js';
 import { type CompileOptions, compile, type Program } from '#src/compile/index.js';
 import type { Graph, Slot } from '#src/graph/graph.js';
 import { encodeScalars, type ScalarName } from '#src/ops/index.js';
 import { Session, type SessionOptions } from '#src/runtime/session.js';
 import { sizeOf } from '#src/shape/shape.js';
+import { testDevice } from '../device.js';
 import { Arenas, interpret } from '../reference/interpreter.js';
 
 type Numbers = ArrayLike<number>;

@@ -1,8 +1,8 @@
-import { testDevice } from '../device.js';
 import test from 'ava';
 import { HeddleError } from '#src/errors.js';
 import { RandomStream } from '#src/random/stream.js';
 import { Session } from '#src/runtime/session.js';
+import { testDevice } from '../device.js';
 import { addAndScale, encodeProgram, inputsOf, scalarCount } from './programs.js';
 
 const count = Number(process.env.HEDDLE_FUZZ ?? 2000);

@@ -1,4 +1,3 @@
-import { testDevice } from '../device.js';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -15,7 +14,7 @@ const imports = `
 /** Opens a session and queues two steps that take long enough to be met in the middle. */
 const busy = `${imports}
   const size = 1 << 16;
-  const session = Session.open({ device: testDevice, threads: 2 });
+  const session = Session.open({ device: 'cpu', threads: 2 });
   const [program] = await session.load([encodeProgram(addAndScale(size, 2, 3000))]);
   const inputs = inputsOf(new Float32Array(size));
   const step = () => session.run(program, inputs, new Float64Array(scalarCount), new Uint8Array(4 * size));

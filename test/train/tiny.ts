@@ -1,5 +1,5 @@
 // A language model and a text small enough to train in a test.
-import { testDevice } from '../device.js';
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +13,7 @@ import { CharacterTokenizer } from '#src/text/characters.js';
 import { cosine } from '#src/train/learningRate.js';
 import { adamw } from '#src/train/optimizer.js';
 import { Trainer, type TrainerOptions } from '#src/train/trainer.js';
+import { testDevice } from '../device.js';
 
 const sentences = [
   'the quick brown fox jumps over the lazy dog. ',

@@ -5,6 +5,8 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SIMT_ADDRESS_SANITIZER 1
+#else
+#define SIMT_ADDRESS_SANITIZER 0
 #endif
 // The scheduler itself is compiled without the thread sanitizer, so the build says whether it is there.
 #ifndef SIMT_THREAD_SANITIZER

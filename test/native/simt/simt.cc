@@ -86,7 +86,6 @@ struct Warp {
 struct SharedArray {
   void* key;
   char* data;
-  size_t bytes;
 };
 
 struct Grid {
@@ -113,7 +112,7 @@ struct Machine {
   uint64_t random = 1;
   uint32_t eager = 0;  // of 256: how often the thread that became ready last goes first
   bool has_failed = false;
-  char start, end;  // order of the grid with what comes before and after it
+  char start, end;  // order of a block with what comes before and after it
 };
 Machine machine;
 int fault_count = 0;
@@ -279,7 +278,7 @@ void leave() {
     const Part& part = *warp.parts[__builtin_ctz(rest)];
     if (part.mask & warp.exited) fail("a lane exits while others wait for it", part.place);
   }
-  if (machine.live > 0 && machine.at_barrier == machine.live) release_barrier();  // as from sm_70 on
+  if (machine.at_barrier > 0) fail("a thread exits while others wait at a barrier", self->place);
 }
 
 void thread_main() {
@@ -354,7 +353,9 @@ bool run_block(uint64_t number) {
     make_ready(&thread);
   }
   m.current = nullptr;
+  ANNOUNCE(__tsan_release(&machine.start);)
   go_on_with(pick());
+  ANNOUNCE(__tsan_acquire(&machine.end);)
   for (SharedArray& array : m.arrays) free(array.data);
   m.arrays.clear();
   free(m.dynamic);
@@ -372,10 +373,15 @@ int lane() { return int(machine.current->lane); }
 unsigned char* shared_dynamic() { return reinterpret_cast<unsigned char*>(machine.dynamic); }
 
 void* shared_array(void* key, size_t bytes) {
-  for (const SharedArray& array : machine.arrays)
-    if (array.key == key) return array.data;
-  machine.arrays.push_back({key, shared_memory(bytes), bytes});
-  return machine.arrays.back().data;
+  for (const SharedArray& array : machine.arrays) {
+    if (array.key != key) continue;
+    ANNOUNCE(__tsan_acquire(array.data);)
+    return array.data;
+  }
+  char* const data = shared_memory(bytes);
+  machine.arrays.push_back({key, data});
+  ANNOUNCE(__tsan_release(data);)  // making it comes before every use
+  return data;
 }
 
 namespace {
@@ -406,12 +412,11 @@ cudaError_t run_grid(dim3 blocks, dim3 threads, size_t shared_bytes, const std::
   machine.count = uint32_t(count);
   make_threads(machine.count);
   own_stack(machine.host);
-  ANNOUNCE(machine.host.thread_state = __tsan_get_current_fiber(); __tsan_release(&machine.start);)
+  ANNOUNCE(machine.host.thread_state = __tsan_get_current_fiber();)
   const uint64_t total = uint64_t(blocks.x) * blocks.y * blocks.z;
   bool succeeded = true;
   for (uint64_t i = 0; i < total && succeeded; i++)
     succeeded = run_block(settings.order == Settings::SHUFFLED ? total - 1 - i : i);
-  ANNOUNCE(__tsan_acquire(&machine.end);)
   return succeeded ? cudaSuccess : cudaErrorLaunchFailure;
 }
 
@@ -419,6 +424,7 @@ void block_barrier(Place place) {
   Thread* const self = machine.current;
   ANNOUNCE(char* const side = machine.barrier.side(); __tsan_release(side);)
   self->place = place;
+  if (machine.live < machine.count) fail("a barrier that exited threads will not reach", place);
   self->state = State::AT_BARRIER;
   if (++machine.at_barrier == machine.live) release_barrier();
   go_on_with(pick());

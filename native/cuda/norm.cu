@@ -1,0 +1,222 @@
+// Layer normalisation and RMS normalisation of rows, with the residual sum before them, and their gradients.
+// Forward moves 8 to 16 bytes an element (x, residual, y, sum) with 6 to 8 flops; backward 12 to 16 with 10 to 14.
+// Forward: a warp a row up to 1,024 columns, else a block; a row is read once and stays in registers. Backward: each group
+// keeps the column sums of its rows in registers; a block adds those of its warps, and a second pass those of the blocks, all
+// in their order.
+#include "device.h"
+#include "group.h"
+#include "kernels.h"
+
+namespace heddle { namespace cuda {
+namespace {
+
+constexpr int64_t MOST_COLUMNS = 8192;   // of a row: 32 registers for each of 256 threads
+constexpr int64_t MOST_PARTS = 256;      // blocks of a backward pass
+constexpr int64_t ROWS_PER_GROUP = 8;    // that make a block worth starting
+
+struct Forward {
+  const float *x, *weight, *bias, *residual;
+  float *y, *mean, *rstd, *sum;
+  float epsilon;
+};
+
+// y may lie on x or residual, and so may sum: a thread has read its elements before it writes them.
+template <typename Group, int ITEMS, bool CENTRED>
+__global__ void __launch_bounds__(Group::THREADS) normalise(Forward f, int64_t rows, int64_t columns) {
+  const float share = 1.0f / float(columns);
+  for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
+    const int64_t at = row * columns;
+    float v[ITEMS], total = 0, squares = 0;
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) {
+      const int64_t c = Group::lane() + i * Group::SIZE;
+      v[i] = c < columns ? f.x[at + c] : 0.0f;
+      if (f.residual && c < columns) v[i] += f.residual[at + c];
+      total += v[i];
+    }
+    const float mean = CENTRED ? Group::sum(total) * share : 0.0f;
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) {
+      const float difference = Group::lane() + i * Group::SIZE < columns ? v[i] - mean : 0.0f;
+      squares += difference * difference;
+    }
+    const float rstd = 1.0f / sqrtf(Group::sum(squares) * share + f.epsilon);
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) {
+      const int64_t c = Group::lane() + i * Group::SIZE;
+      if (c >= columns) break;
+      if (f.sum) f.sum[at + c] = v[i];
+      if (f.y) f.y[at + c] = (v[i] - mean) * rstd * f.weight[c] + (f.bias ? f.bias[c] : 0.0f);
+    }
+    if (Group::lane() == 0) {
+      if (f.mean) f.mean[row] = mean;
+      if (f.rstd) f.rstd[row] = rstd;
+    }
+  }
+}
+
+struct Backward {
+  const float *x, *weight, *mean, *rstd, *dy, *dsum;
+  float *dx, *dweight, *dbias;
+  float* partial;  // [dweight, dbias][block][column]
+};
+
+// Adds what the groups of a block have for the same columns, in their order, and writes it to `to`.
+template <typename Group, int ITEMS>
+HEDDLE_DEVICE void combine_groups(const float (&sum)[ITEMS], float* to, int64_t columns) {
+  SHARED_ARRAY(float, total, [WARP_COLUMNS]);
+  if (Group::ROWS == 1) {
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++)
+      if (Group::lane() + i * Group::SIZE < columns) to[Group::lane() + i * Group::SIZE] = sum[i];
+    return;
+  }
+  __syncthreads();  // whoever still reads the columns of the call before
+  for (int group = 0; group < Group::ROWS; group++) {
+    if (int(threadIdx.x) / Group::SIZE == group)
+#pragma unroll
+      for (int i = 0; i < ITEMS; i++) {
+        const int c = Group::lane() + i * Group::SIZE;
+        if (c < columns) total[c] = group == 0 ? sum[i] : total[c] + sum[i];
+      }
+    __syncthreads();
+  }
+  for (int64_t c = threadIdx.x; c < columns; c += Group::THREADS) to[c] = total[c];
+}
+
+// With h = (x - mean) rstd and g = dy weight:  dx = rstd (g - average(g) - h average(g h)), without average(g) where the
+// mean was not taken out (Ba et al. 2016; Zhang & Sennrich 2019). dx may lie on dy or dsum.
+template <typename Group, int ITEMS, bool CENTRED>
+__global__ void __launch_bounds__(Group::THREADS) normalise_backward(Backward b, int64_t rows, int64_t columns) {
+  const float share = 1.0f / float(columns);
+  float dweight[ITEMS] = {}, dbias[ITEMS] = {};
+  for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
+    const int64_t at = row * columns;
+    const float mean = CENTRED ? b.mean[row] : 0.0f, rstd = b.rstd[row];
+    float h[ITEMS], g[ITEMS], level = 0, along = 0;
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) {
+      const int64_t c = Group::lane() + i * Group::SIZE;
+      const bool exists = c < columns;
+      const float dy = exists ? b.dy[at + c] : 0.0f;
+      h[i] = exists ? (b.x[at + c] - mean) * rstd : 0.0f;
+      g[i] = exists ? dy * b.weight[c] : 0.0f;
+      level += g[i];
+      along += g[i] * h[i];
+      dweight[i] += dy * h[i];
+      dbias[i] += dy;
+    }
+    if (!b.dx) continue;
+    level = CENTRED ? Group::sum(level) * share : 0.0f;
+    along = Group::sum(along) * share;
+#pragma unroll
+    for (int i = 0; i < ITEMS; i++) {
+      const int64_t c = Group::lane() + i * Group::SIZE;
+      if (c >= columns) break;
+      const float gradient = (g[i] - level - h[i] * along) * rstd;
+      b.dx[at + c] = b.dsum ? gradient + b.dsum[at + c] : gradient;
+    }
+  }
+  float* const partial = b.partial + blockIdx.x * columns;
+  if (b.dweight) combine_groups<Group, ITEMS>(dweight, partial, columns);
+  if (CENTRED && b.dbias) combine_groups<Group, ITEMS>(dbias, partial + gridDim.x * columns, columns);
+}
+
+__global__ void add_parts(const float* partial, float* dweight, float* dbias, int64_t columns, int64_t parts) {
+  for_elements(2 * columns, [&](int64_t i) {
+    float* const to = i < columns ? dweight : dbias;
+    if (!to) return;
+    const float* from = partial + i / columns * parts * columns + i % columns;
+    float sum = 0;
+    for (int64_t part = 0; part < parts; part++) sum += from[part * columns];
+    to[i % columns] = sum;
+  });
+}
+
+template <int N>
+struct Items {
+  static constexpr int value = N;
+};
+
+// run(group, items) with as few registers as hold a row.
+template <typename Run>
+Status with_registers(int64_t columns, const Run& run) {
+  if (columns > MOST_COLUMNS) return cudaErrorInvalidValue;
+  if (columns <= 4 * WarpGroup::SIZE) return run(WarpGroup(), Items<4>());
+  if (columns <= 8 * WarpGroup::SIZE) return run(WarpGroup(), Items<8>());
+  if (columns <= 16 * WarpGroup::SIZE) return run(WarpGroup(), Items<16>());
+  if (columns <= 32 * WarpGroup::SIZE) return run(WarpGroup(), Items<32>());
+  if (columns <= 8 * BlockGroup::SIZE) return run(BlockGroup(), Items<8>());
+  if (columns <= 16 * BlockGroup::SIZE) return run(BlockGroup(), Items<16>());
+  return run(BlockGroup(), Items<32>());
+}
+
+template <bool CENTRED>
+Status forward(const Call& call, const Forward& f, Stream stream) {
+  const int64_t rows = rows_of(call.in[0]), columns = columns_of(call.in[0]);
+  if (rows * columns == 0) return cudaSuccess;
+  return with_registers(columns, [&](auto group, auto items) {
+    using Group = decltype(group);
+    return launch(normalise<Group, decltype(items)::value, CENTRED>, Group::blocks(rows), dim3(Group::THREADS), 0, stream, f,
+                  rows, columns);
+  });
+}
+
+int64_t parts_of(const Call& call) {
+  const int64_t groups = columns_of(call.in[0]) <= WARP_COLUMNS ? WarpGroup::ROWS : BlockGroup::ROWS;
+  const int64_t parts = divide_up(rows_of(call.in[0]), groups * ROWS_PER_GROUP);
+  return parts < 1 ? 1 : parts < MOST_PARTS ? parts : MOST_PARTS;
+}
+
+template <bool CENTRED>
+Status backward(const Call& call, const Backward& b, Stream stream) {
+  const int64_t rows = rows_of(call.in[0]), columns = columns_of(call.in[0]), parts = parts_of(call);
+  if (columns == 0) return cudaSuccess;
+  const Status status = with_registers(columns, [&](auto group, auto items) {
+    using Group = decltype(group);
+    return launch(normalise_backward<Group, decltype(items)::value, CENTRED>, dim3(unsigned(parts)), dim3(Group::THREADS), 0,
+                  stream, b, rows, columns);
+  });
+  if (status != cudaSuccess || (!b.dweight && !b.dbias)) return status;
+  return launch(add_parts, blocks_for(2 * columns), dim3(THREADS), 0, stream, b.partial, b.dweight, b.dbias, columns, parts);
+}
+
+const float* input(const Call& call, int index) { return static_cast<const float*>(call.in[index].data); }
+float* output(const Call& call, int index) { return static_cast<float*>(call.out[index].data); }
+
+}  // namespace
+
+Status layer_norm(const Call& call, Stream stream) {
+  return forward<true>(call,
+                       {input(call, 0), input(call, 1), input(call, 2), input(call, 3), output(call, 0), output(call, 1),
+                        output(call, 2), output(call, 3), attributes_of<LayerNormAttributes>(call).epsilon},
+                       stream);
+}
+
+Status rms_norm(const Call& call, Stream stream) {
+  return forward<false>(call,
+                        {input(call, 0), input(call, 1), nullptr, input(call, 2), output(call, 0), nullptr, output(call, 1),
+                         output(call, 2), attributes_of<RmsNormAttributes>(call).epsilon},
+                        stream);
+}
+
+int64_t layer_norm_backward_workspace(const Call& call) {
+  return 2 * parts_of(call) * columns_of(call.in[0]) * int64_t(sizeof(float));
+}
+int64_t rms_norm_backward_workspace(const Call& call) { return layer_norm_backward_workspace(call); }
+
+Status layer_norm_backward(const Call& call, Stream stream) {
+  return backward<true>(call,
+                        {input(call, 0), input(call, 1), input(call, 2), input(call, 3), input(call, 4), input(call, 5),
+                         output(call, 0), output(call, 1), output(call, 2), static_cast<float*>(call.context->workspace)},
+                        stream);
+}
+
+Status rms_norm_backward(const Call& call, Stream stream) {
+  return backward<false>(call,
+                         {input(call, 0), input(call, 1), nullptr, input(call, 2), input(call, 3), input(call, 4),
+                          output(call, 0), output(call, 1), nullptr, static_cast<float*>(call.context->workspace)},
+                         stream);
+}
+
+}}  // namespace heddle::cuda

@@ -1,0 +1,69 @@
+// Tests the CUDA kernels without a GPU, on the emulator of test/native/simt: every sample of the CPU's kernels and whole
+// models through the addon, then the smaller samples again under shuffled orders of threads, late and early copies and
+// poisoned memory, with the address and undefined-behaviour sanitizers and with the thread sanitizer; and planted faults, each
+// of which must be found.
+import { join } from 'node:path';
+import { build, isCmakeInstalled, root, run, runProgram, Tally } from './native-programs.mjs';
+
+// Of the samples for each kind of build: the sanitizers cost a factor of 5 to 20.
+const KINDS = [
+  { name: 'simt-plain', sanitize: '', flops: 2e6, seeds: 2, faults: [] },
+  {
+    name: 'simt-address',
+    sanitize: 'address,undefined',
+    flops: 2e5,
+    seeds: 1,
+    faults: ['shared out of bounds', 'global out of bounds'],
+  },
+  {
+    name: 'simt-thread',
+    sanitize: 'thread',
+    flops: 5e4,
+    seeds: 1,
+    faults: ['missing barrier', 'missing last barrier', 'missing copy barrier'],
+  },
+];
+const AVA_FILES = [
+  'dist-test/test/ops/kernels.test.js',
+  'dist-test/test/models/**/*.test.js',
+  'dist-test/test/runtime/session.test.js',
+  'dist-test/test/train/trainer.test.js',
+];
+const SECONDS = 600;
+const only = process.argv[2]; // a kind, or "addon"
+
+if (!isCmakeInstalled()) {
+  console.log('emulator: skipped, cmake is not installed');
+  process.exit(0);
+}
+const tally = new Tally('emulator');
+const options = ['-DHEDDLE_SIMT=ON', '-DHEDDLE_TEST_ISAS=baseline'];
+
+if (!only || only === 'addon') {
+  const folder = build('simt', [...options, '-DHEDDLE_TESTS=OFF']);
+  if (folder) {
+    const env = { ...process.env, HEDDLE_ADDON: join(folder, 'heddle.node'), HEDDLE_TEST_DEVICE: 'cuda' };
+    tally.check('AVA tests on the emulator', () => run('npx', ['ava', ...AVA_FILES], { env }));
+  } else tally.fail('build of the addon for the emulator');
+}
+for (const { name, sanitize, flops, seeds, faults } of KINDS) {
+  if (only && only !== name) continue;
+  const folder = build(name, [...options, '-DHEDDLE_ADDON=OFF', `-DHEDDLE_SANITIZE=${sanitize}`]);
+  if (!folder) {
+    tally.fail(`build of ${name}`);
+    continue;
+  }
+  const program = (stem) => join(folder, 'test-native', stem);
+  const file = join(folder, 'samples.bin');
+  const written = run('node', [join(root, 'dist-test/test/ops/writeSamples.js'), file, String(flops)]);
+  if (written.status !== 0) tally.fail(`samples for ${name}`);
+  tally.check(`samples (${name})`, () =>
+    runProgram(program('samples'), [file, String(seeds)], { seconds: SECONDS }),
+  );
+  tally.check(`faults (${name})`, () => runProgram(program('faults'), [], { seconds: SECONDS }));
+  for (const fault of [...faults, ...(faults.length > 0 ? ['none'] : [])]) {
+    const ended = () => runProgram(program('faults'), [fault], { seconds: SECONDS, stdio: 'ignore' });
+    tally.check(`fault: ${fault} (${name})`, ended, { fails: fault !== 'none' });
+  }
+}
+tally.end();
