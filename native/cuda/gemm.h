@@ -13,6 +13,7 @@ namespace heddle { namespace cuda {
 
 struct Multiplication {
   Operand a, b;
+  int64_t a_row, a_depth, b_depth, b_column;  // their strides
   Finish finish;          // with splits its y is the workspace: `splits` matrices for each of a batch
   int64_t m, n, k;
   int split_depth;        // the part of K that each split adds up
@@ -36,48 +37,51 @@ constexpr int CHUNKS_AT_ONCE = 4;  // in shared memory
 constexpr int PITCH_PADDING = 4;   // floats: 8 depths of 4 lines then lie on 32 banks
 constexpr int VECTOR = 4;          // floats of 16 bytes
 
-// This thread's share in bringing chunks of one operand, LINES x CHUNK each, to shared memory.
+// This thread's share in bringing chunks of one operand, LINES x CHUNK each, to shared memory. What can be had again from
+// the thread's number and the kernel's parameters is not kept: the sums need the registers.
 template <int LINES, int BLOCK_THREADS, bool IN_VECTORS>
 struct Loader {
-  static constexpr int PITCH = LINES + PITCH_PADDING;
-  static constexpr int COPIES = LINES * CHUNK / BLOCK_THREADS / (IN_VECTORS ? VECTOR : 1);
-  const float* from;
-  int64_t from_step, depth_stride;
-  int line, depth, line_step, depth_step;  // of the first copy, and from one to the next
-  int lines;                               // that exist
+  static constexpr int PITCH = LINES + PITCH_PADDING, WIDTH = IN_VECTORS ? VECTOR : 1;
+  static constexpr int COPIES = LINES * CHUNK / BLOCK_THREADS / WIDTH;
+  const float* from;  // this thread's first element of the next chunk
+  int lines;          // that exist
 
   __device__ __forceinline__ Loader(const float* origin, int64_t first_line, int64_t all_lines, int64_t line_stride,
-                                    int64_t depth_stride)
-      : depth_stride(depth_stride) {
-    const int thread = threadIdx.x;
-    if (IN_VECTORS) {
-      line = thread % (LINES / VECTOR) * VECTOR, depth = thread / (LINES / VECTOR);
-      line_step = 0, depth_step = BLOCK_THREADS / (LINES / VECTOR);
-    } else if (line_stride > depth_stride) {
-      line = thread / CHUNK, depth = thread % CHUNK;
-      line_step = BLOCK_THREADS / CHUNK, depth_step = 0;
-    } else {
-      line = thread % LINES, depth = thread / LINES;
-      line_step = 0, depth_step = BLOCK_THREADS / LINES;
-    }
-    from = origin + (first_line + line) * line_stride + depth * depth_stride;
-    from_step = line_step * line_stride + depth_step * depth_stride;
+                                    int64_t depth_stride) {
+    const Share share(line_stride, depth_stride);
+    from = origin + (first_line + share.line) * line_stride + share.depth * depth_stride;
     lines = int(min(all_lines - first_line, int64_t(LINES)));
   }
 
   // The next chunk, of which `depths` exist; the rest becomes zero.
-  __device__ __forceinline__ void copy_chunk(float* to, int depths) {
-    to += depth * PITCH + line;
+  __device__ __forceinline__ void copy_chunk(float* to, int depths, int64_t line_stride, int64_t depth_stride) {
+    const Share share(line_stride, depth_stride);
     const float* each = from;
+    to += share.depth * PITCH + share.line;
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
-      const bool present = line + i * line_step < lines && depth + i * depth_step < depths;
+      const bool present = share.line + i * share.line_step < lines && share.depth + i * share.depth_step < depths;
       if (IN_VECTORS) copy_async(to, each, present);
       else copy_async_word(to, each, present);
-      to += depth_step * PITCH + line_step, each += from_step;
+      to += share.depth_step * PITCH + share.line_step;
+      each += share.line_step * line_stride + share.depth_step * depth_stride;
     }
     from += CHUNK * depth_stride;
   }
+
+ private:
+  // Which elements of a chunk are this thread's: the first, and the step from one to the next.
+  struct Share {
+    int line, depth, line_step, depth_step;
+    __device__ __forceinline__ Share(int64_t line_stride, int64_t depth_stride) {
+      const int thread = threadIdx.x;
+      const bool by_depth = !IN_VECTORS && line_stride > depth_stride;
+      line = by_depth ? thread / CHUNK : thread % (LINES / WIDTH) * WIDTH;
+      depth = by_depth ? thread % CHUNK : thread / (LINES / WIDTH);
+      line_step = by_depth ? BLOCK_THREADS / CHUNK : 0;
+      depth_step = by_depth ? 0 : BLOCK_THREADS / (LINES / WIDTH);
+    }
+  };
 };
 
 HEDDLE_DEVICE void load_vector(const float* from, float* to) {
@@ -105,13 +109,12 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   int ahead = int(min(int64_t(g.split_depth), g.k - start));  // how much of K has not been asked for
   const int chunks = (ahead + CHUNK - 1) / CHUNK;
 
-  const int64_t a_depth = g.a.stride[g.a.rank - 1], b_depth = g.b.stride[g.b.rank - 2];
-  LoaderA a(matrix_of(g.a, batch) + start * a_depth, first_row, g.m, g.a.stride[g.a.rank - 2], a_depth);
-  LoaderB b(matrix_of(g.b, batch) + start * b_depth, first_column, g.n, g.b.stride[g.b.rank - 1], b_depth);
+  LoaderA a(matrix_of(g.a, batch) + start * g.a_depth, first_row, g.m, g.a_row, g.a_depth);
+  LoaderB b(matrix_of(g.b, batch) + start * g.b_depth, first_column, g.n, g.b_column, g.b_depth);
   const auto copy_next = [&](int stage) {
     if (ahead > 0) {
-      a.copy_chunk(shared + stage * STAGE_SIZE, ahead);
-      b.copy_chunk(shared + stage * STAGE_SIZE + A_SIZE, ahead);
+      a.copy_chunk(shared + stage * STAGE_SIZE, ahead, g.a_row, g.a_depth);
+      b.copy_chunk(shared + stage * STAGE_SIZE + A_SIZE, ahead, g.b_column, g.b_depth);
       ahead -= CHUNK;
     }
     commit_copies();  // a group each time, if empty: waiting counts them

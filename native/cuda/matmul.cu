@@ -86,7 +86,7 @@ MultiplyKernel thin_kernel(bool by_depth) {
 }
 
 Status multiply_thin(Multiplication& g, int64_t batches, Stream stream) {
-  const bool by_depth = g.b.stride[g.b.rank - 2] == 1 && g.b.stride[g.b.rank - 1] != 1 && g.n > 1;
+  const bool by_depth = g.b_depth == 1 && g.b_column != 1 && g.n > 1;
   const MultiplyKernel kernel = g.m == 1   ? thin_kernel<1>(by_depth)
                                 : g.m == 2 ? thin_kernel<2>(by_depth)
                                 : g.m <= 4 ? thin_kernel<4>(by_depth)
@@ -109,8 +109,13 @@ Status matmul(const Call& call, Stream stream) {
   if (e.batches * e.m * e.n == 0) return cudaSuccess;
   if (e.k > MOST_DEPTH) return cudaErrorInvalidValue;
   const Plan plan(e);
-  Multiplication g = {call.in[0], call.in[1], finish_of(call), e.m, e.n, e.k, int(plan.split_depth),
-                      unsigned(plan.splits), unsigned(plan.row_tiles), unsigned(plan.column_tiles)};
+  const Operand &a = call.in[0], &b = call.in[1];
+  Multiplication g = {};
+  g.a = a, g.b = b, g.finish = finish_of(call), g.m = e.m, g.n = e.n, g.k = e.k;
+  g.a_row = a.stride[a.rank - 2], g.a_depth = a.stride[a.rank - 1];
+  g.b_depth = b.stride[b.rank - 2], g.b_column = b.stride[b.rank - 1];
+  g.split_depth = int(plan.split_depth), g.splits = unsigned(plan.splits);
+  g.row_tiles = unsigned(plan.row_tiles), g.column_tiles = unsigned(plan.column_tiles);
   if (plan.is_thin) return multiply_thin(g, e.batches, stream);
 
   const MultiplyKernel kernel = plan.is_large ? tile_kernel<LargeTile>(g) : tile_kernel<SmallTile>(g);

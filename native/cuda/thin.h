@@ -15,17 +15,16 @@ __global__ void __launch_bounds__(LANES * SHARING_WARPS) multiply_thin_by_column
   const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
   const unsigned groups = g.column_tiles;  // of 32 columns
   const int64_t batch = blockIdx.x / groups, column = int64_t(blockIdx.x % groups) * LANES + lane;
-  const int64_t a_row = g.a.stride[g.a.rank - 2], a_depth = g.a.stride[g.a.rank - 1], b_depth = g.b.stride[g.b.rank - 2];
   const float* const a = matrix_of(g.a, batch);
-  const float* const b = matrix_of(g.b, batch) + min(column, g.n - 1) * g.b.stride[g.b.rank - 1];
+  const float* const b = matrix_of(g.b, batch) + min(column, g.n - 1) * g.b_column;
   float sums[ROWS] = {};
   [[maybe_unused]] constexpr int LOADS_AT_ONCE = ROWS <= 2 ? 8 : ROWS <= 4 ? 4 : 2;  // of b: as many as the registers hold
 #pragma unroll LOADS_AT_ONCE
   for (int64_t depth = warp; depth < g.k; depth += SHARING_WARPS) {
-    const float right = b[depth * b_depth];
+    const float right = b[depth * g.b_depth];
 #pragma unroll
     for (int row = 0; row < ROWS; row++)
-      if (row < g.m) sums[row] = fmaf(a[row * a_row + depth * a_depth], right, sums[row]);
+      if (row < g.m) sums[row] = fmaf(a[row * g.a_row + depth * g.a_depth], right, sums[row]);
   }
 #pragma unroll
   for (int row = 0; row < ROWS; row++) partial[warp][row][lane] = sums[row];
@@ -44,22 +43,21 @@ __global__ void __launch_bounds__(LANES * THIN_WARPS) multiply_thin_by_depth(Mul
   const unsigned groups = g.column_tiles;  // of THIN_WARPS times COLUMNS_OF_WARP columns
   const int64_t batch = blockIdx.x / groups;
   const int64_t first = (int64_t(blockIdx.x % groups) * THIN_WARPS + warp) * COLUMNS_OF_WARP;
-  const int64_t a_row = g.a.stride[g.a.rank - 2], a_depth = g.a.stride[g.a.rank - 1], b_depth = g.b.stride[g.b.rank - 2];
   const float* const a = matrix_of(g.a, batch);
   const float* b[COLUMNS_OF_WARP];
 #pragma unroll
   for (int j = 0; j < COLUMNS_OF_WARP; j++)
-    b[j] = matrix_of(g.b, batch) + min(first + j, g.n - 1) * g.b.stride[g.b.rank - 1];
+    b[j] = matrix_of(g.b, batch) + min(first + j, g.n - 1) * g.b_column;
   float sums[ROWS][COLUMNS_OF_WARP] = {};
 #pragma unroll 4
   for (int64_t depth = lane; depth < g.k; depth += LANES) {
     float right[COLUMNS_OF_WARP];
 #pragma unroll
-    for (int j = 0; j < COLUMNS_OF_WARP; j++) right[j] = b[j][depth * b_depth];
+    for (int j = 0; j < COLUMNS_OF_WARP; j++) right[j] = b[j][depth * g.b_depth];
 #pragma unroll
     for (int row = 0; row < ROWS; row++) {
       if (row >= g.m) continue;
-      const float left = a[row * a_row + depth * a_depth];
+      const float left = a[row * g.a_row + depth * g.a_depth];
 #pragma unroll
       for (int j = 0; j < COLUMNS_OF_WARP; j++) sums[row][j] = fmaf(left, right[j], sums[row][j]);
     }
