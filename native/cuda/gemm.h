@@ -103,33 +103,32 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   const unsigned tiles = g.row_tiles * g.column_tiles, tile = blockIdx.x % tiles, matrix = blockIdx.x / tiles;
   const unsigned group_row = tile / (GROUP * g.column_tiles) * GROUP, within = tile % (GROUP * g.column_tiles);
   const unsigned group_rows = min(GROUP, g.row_tiles - group_row);
-  const int64_t first_row = int64_t(group_row + within % group_rows) * Shape::BLOCK_ROWS;
-  const int64_t first_column = int64_t(within / group_rows) * Shape::BLOCK_COLUMNS;
+  const unsigned row_tile = group_row + within % group_rows, column_tile = within / group_rows;
   const int64_t batch = matrix / g.splits, start = int64_t(matrix % g.splits) * g.split_depth;
-  int ahead = int(min(int64_t(g.split_depth), g.k - start));  // how much of K has not been asked for
-  const int chunks = (ahead + CHUNK - 1) / CHUNK;
+  const int all_depths = int(min(int64_t(g.split_depth), g.k - start));
 
-  LoaderA a(matrix_of(g.a, batch) + start * g.a_depth, first_row, g.m, g.a_row, g.a_depth);
-  LoaderB b(matrix_of(g.b, batch) + start * g.b_depth, first_column, g.n, g.b_column, g.b_depth);
-  const auto copy_next = [&](int stage) {
-    if (ahead > 0) {
-      a.copy_chunk(shared + stage * STAGE_SIZE, ahead, g.a_row, g.a_depth);
-      b.copy_chunk(shared + stage * STAGE_SIZE + A_SIZE, ahead, g.b_column, g.b_depth);
-      ahead -= CHUNK;
+  LoaderA a(matrix_of(g.a, batch) + start * g.a_depth, int64_t(row_tile) * Shape::BLOCK_ROWS, g.m, g.a_row, g.a_depth);
+  LoaderB b(matrix_of(g.b, batch) + start * g.b_depth, int64_t(column_tile) * Shape::BLOCK_COLUMNS, g.n, g.b_column, g.b_depth);
+  const auto copy = [&](int chunk) {
+    const int depths = all_depths - chunk * CHUNK;
+    float* const to = shared + chunk % CHUNKS_AT_ONCE * STAGE_SIZE;
+    if (depths > 0) {
+      a.copy_chunk(to, depths, g.a_row, g.a_depth);
+      b.copy_chunk(to + A_SIZE, depths, g.b_column, g.b_depth);
     }
     commit_copies();  // a group each time, if empty: waiting counts them
   };
 #pragma unroll
-  for (int stage = 0; stage < CHUNKS_AT_ONCE - 1; stage++) copy_next(stage);
+  for (int chunk = 0; chunk < CHUNKS_AT_ONCE - 1; chunk++) copy(chunk);
 
   const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
   const int warp_row = warp / Shape::COLUMN_WARPS * 32, warp_column = warp % Shape::COLUMN_WARPS * 32 * PARTS;
   const int lane_row = lane / 8 * VECTOR, lane_column = lane % 8 * VECTOR;
   float sums[ROWS][COLUMNS] = {};
-  for (int chunk = 0; chunk < chunks; chunk++) {
+  for (int chunk = 0; chunk * CHUNK < all_depths; chunk++) {
     wait_for_copies<CHUNKS_AT_ONCE - 2>();
     __syncthreads();  // everybody's copies have landed, and nobody reads the chunk before any more
-    copy_next((chunk + CHUNKS_AT_ONCE - 1) % CHUNKS_AT_ONCE);
+    copy(chunk + CHUNKS_AT_ONCE - 1);
     const float* const stage = shared + chunk % CHUNKS_AT_ONCE * STAGE_SIZE;
 #pragma unroll
     for (int depth = 0; depth < CHUNK; depth++) {
@@ -172,8 +171,8 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
       float x[AT_ONCE];
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++) x[i] = strip[(row + i) * STRIP_COLUMNS + column];
-      const int64_t y_row = first_row + warp_row + half * STRIP_ROWS + row;
-      const int64_t y_column = first_column + warp_column + column;
+      const int64_t y_row = int64_t(row_tile) * Shape::BLOCK_ROWS + warp_row + half * STRIP_ROWS + row;
+      const int64_t y_column = int64_t(column_tile) * Shape::BLOCK_COLUMNS + warp_column + column;
       if (y_column < g.n && y_row < g.m) finish(finished, y_row, y_column, int(min(g.m - y_row, int64_t(AT_ONCE))), x);
     }
     __syncwarp();

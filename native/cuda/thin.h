@@ -16,6 +16,7 @@ __global__ void __launch_bounds__(LANES * SHARING_WARPS) multiply_thin_by_column
   const unsigned groups = g.column_tiles;  // of 32 columns
   const int64_t batch = blockIdx.x / groups, column = int64_t(blockIdx.x % groups) * LANES + lane;
   const float* const a = matrix_of(g.a, batch);
+  const int last_row = int(g.m) - 1;  // rows past it are computed like it, and dropped
   const float* const b = matrix_of(g.b, batch) + min(column, g.n - 1) * g.b_column;
   float sums[ROWS] = {};
   [[maybe_unused]] constexpr int LOADS_AT_ONCE = ROWS <= 2 ? 8 : ROWS <= 4 ? 4 : 2;  // of b: as many as the registers hold
@@ -24,7 +25,7 @@ __global__ void __launch_bounds__(LANES * SHARING_WARPS) multiply_thin_by_column
     const float right = b[depth * g.b_depth];
 #pragma unroll
     for (int row = 0; row < ROWS; row++)
-      if (row < g.m) sums[row] = fmaf(a[row * g.a_row + depth * g.a_depth], right, sums[row]);
+      sums[row] = fmaf(a[min(row, last_row) * g.a_row + depth * g.a_depth], right, sums[row]);
   }
 #pragma unroll
   for (int row = 0; row < ROWS; row++) partial[warp][row][lane] = sums[row];
@@ -44,6 +45,7 @@ __global__ void __launch_bounds__(LANES * THIN_WARPS) multiply_thin_by_depth(Mul
   const int64_t batch = blockIdx.x / groups;
   const int64_t first = (int64_t(blockIdx.x % groups) * THIN_WARPS + warp) * COLUMNS_OF_WARP;
   const float* const a = matrix_of(g.a, batch);
+  const int last_row = int(g.m) - 1;  // rows past it are computed like it, and dropped
   const float* b[COLUMNS_OF_WARP];
 #pragma unroll
   for (int j = 0; j < COLUMNS_OF_WARP; j++)
@@ -56,8 +58,7 @@ __global__ void __launch_bounds__(LANES * THIN_WARPS) multiply_thin_by_depth(Mul
     for (int j = 0; j < COLUMNS_OF_WARP; j++) right[j] = b[j][depth * g.b_depth];
 #pragma unroll
     for (int row = 0; row < ROWS; row++) {
-      if (row >= g.m) continue;
-      const float left = a[row * g.a_row + depth * g.a_depth];
+      const float left = a[min(row, last_row) * g.a_row + depth * g.a_depth];
 #pragma unroll
       for (int j = 0; j < COLUMNS_OF_WARP; j++) sums[row][j] = fmaf(left, right[j], sums[row][j]);
     }
