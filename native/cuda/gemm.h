@@ -44,13 +44,16 @@ struct Loader {
   static constexpr int PITCH = LINES + PITCH_PADDING, WIDTH = IN_VECTORS ? VECTOR : 1;
   static constexpr int COPIES = LINES * CHUNK / BLOCK_THREADS / WIDTH;
   const float* from;  // this thread's first element of the next chunk
-  int lines;          // that exist
+  unsigned existing;  // bit i: the line of copy i exists
 
   __device__ __forceinline__ Loader(const float* origin, int64_t first_line, int64_t all_lines, int64_t line_stride,
                                     int64_t depth_stride) {
     const Share share(line_stride, depth_stride);
     from = origin + (first_line + share.line) * line_stride + share.depth * depth_stride;
-    lines = int(min(all_lines - first_line, int64_t(LINES)));
+    existing = 0;
+#pragma unroll
+    for (int i = 0; i < COPIES; i++)
+      if (first_line + share.line + i * share.line_step < all_lines) existing |= 1u << i;
   }
 
   // The next chunk, of which `depths` exist; the rest becomes zero.
@@ -60,7 +63,7 @@ struct Loader {
     to += share.depth * PITCH + share.line;
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
-      const bool present = share.line + i * share.line_step < lines && share.depth + i * share.depth_step < depths;
+      const bool present = (existing >> i & 1) && share.depth + i * share.depth_step < depths;
       if (IN_VECTORS) copy_async(to, each, present);
       else copy_async_word(to, each, present);
       to += share.depth_step * PITCH + share.line_step;
