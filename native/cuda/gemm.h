@@ -1,10 +1,11 @@
 // Tiles of a matrix product in float32, for any strides.
 //
-// A block makes one tile of y, 128 x 128 or 64 x 64, from chunks of 8 of K that cp.async brings to shared memory, three of
-// them on their way while one is multiplied. There both operands lie [depth][line], a line being a row of a or a column of b.
-// What is contiguous along lines comes 16 bytes at a time; everything else 4 bytes at a time, so that a transposition costs
-// no registers: neighbouring threads follow whichever axis is contiguous, and the pitch keeps them on different banks.
-// A thread keeps 8 x 8 (8 x 4) sums in registers: 64 FMA for 4 loads of 16 bytes from shared memory, none of which conflict.
+// A block makes one tile of y, 128 x 128 or 64 x 64, from chunks of 8 of K that cp.async brings to shared memory, three
+// of them on their way while one is multiplied. There both operands lie [depth][line], a line being a row of a or a
+// column of b. What is contiguous along lines comes 16 bytes at a time; everything else 4 bytes at a time, so that a
+// transposition costs no registers: neighbouring threads follow whichever axis is contiguous, and the pitch keeps them
+// on different banks. A thread keeps 8 x 8 (8 x 4) sums in registers: 64 FMA for 4 loads of 16 bytes from shared
+// memory, none of which conflict.
 #pragma once
 #include "epilogue.h"
 #include "ptx.h"
@@ -37,8 +38,8 @@ constexpr int CHUNKS_AT_ONCE = 4;  // in shared memory
 constexpr int PITCH_PADDING = 4;   // floats: 8 depths of 4 lines then lie on 32 banks
 constexpr int VECTOR = 4;          // floats of 16 bytes
 
-// This thread's share in bringing chunks of one operand, LINES x CHUNK each, to shared memory. What can be had again from
-// the thread's number and the kernel's parameters is not kept: the sums need the registers.
+// This thread's share in bringing chunks of one operand, LINES x CHUNK each, to shared memory. What can be had again
+// from the thread's number and the kernel's parameters is not kept: the sums need the registers.
 template <int LINES, int BLOCK_THREADS, bool IN_VECTORS>
 struct Loader {
   static constexpr int PITCH = LINES + PITCH_PADDING, WIDTH = IN_VECTORS ? VECTOR : 1;
@@ -101,7 +102,8 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   SHARED_ARRAY(float4, memory, [CHUNKS_AT_ONCE * STAGE_SIZE / VECTOR]);
   float* const shared = reinterpret_cast<float*>(memory);
 
-  // Tiles follow each other down a group of 8 rows of tiles, then in the next column: those at work at once share operands.
+  // Tiles follow each other down a group of 8 rows of tiles, then in the next column: those at work at once share
+  // operands.
   constexpr unsigned GROUP = 8;
   const unsigned tiles = g.row_tiles * g.column_tiles, tile = blockIdx.x % tiles, matrix = blockIdx.x / tiles;
   const unsigned group_row = tile / (GROUP * g.column_tiles) * GROUP, within = tile % (GROUP * g.column_tiles);
@@ -110,8 +112,9 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   const int64_t batch = matrix / g.splits, start = int64_t(matrix % g.splits) * g.split_depth;
   const int all_depths = int(min(int64_t(g.split_depth), g.k - start));
 
-  LoaderA a(matrix_of(g.a, batch) + start * g.a_depth, int64_t(row_tile) * Shape::BLOCK_ROWS, g.m, g.a_row, g.a_depth);
-  LoaderB b(matrix_of(g.b, batch) + start * g.b_depth, int64_t(column_tile) * Shape::BLOCK_COLUMNS, g.n, g.b_column, g.b_depth);
+  const float *const a_matrix = matrix_of(g.a, batch), *const b_matrix = matrix_of(g.b, batch);
+  LoaderA a(a_matrix + start * g.a_depth, int64_t(row_tile) * Shape::BLOCK_ROWS, g.m, g.a_row, g.a_depth);
+  LoaderB b(b_matrix + start * g.b_depth, int64_t(column_tile) * Shape::BLOCK_COLUMNS, g.n, g.b_column, g.b_depth);
   const auto copy = [&](int chunk) {
     const int depths = all_depths - chunk * CHUNK;
     float* const to = shared + chunk % CHUNKS_AT_ONCE * STAGE_SIZE;
@@ -151,10 +154,11 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   wait_for_copies<0>();
   __syncthreads();
 
-  // Through shared memory, 16 rows of the warp's part at a time, a lane comes to the elements of one column: memory is then
-  // written and read along rows, and the code of the activations is there once.
+  // Through shared memory, 16 rows of the warp's part at a time, a lane comes to the elements of one column: memory is
+  // then written and read along rows, and the code of the activations is there once.
   constexpr int STRIP_ROWS = 16, STRIP_COLUMNS = 32 * PARTS, AT_ONCE = 4;
-  static_assert(STRIP_ROWS * STRIP_COLUMNS * (Shape::BLOCK_THREADS / LANES) <= CHUNKS_AT_ONCE * STAGE_SIZE, "strips fit");
+  static_assert(STRIP_ROWS * STRIP_COLUMNS * (Shape::BLOCK_THREADS / LANES) <= CHUNKS_AT_ONCE * STAGE_SIZE,
+                "the warps' strips must fit where the chunks were");
   float* const strip = shared + warp * STRIP_ROWS * STRIP_COLUMNS;
   const Finished finished = finished_matrix(g.finish, matrix);
 #pragma unroll 1
@@ -165,7 +169,8 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
       for (int j = 0; j < COLUMNS; j += VECTOR) {
         const float *const low = sums[i] + j, *const high = sums[i + ROWS / 2] + j;
         *reinterpret_cast<float4*>(strip + (lane_row + i) * STRIP_COLUMNS + lane_column + j * 8) =
-            make_float4(half ? high[0] : low[0], half ? high[1] : low[1], half ? high[2] : low[2], half ? high[3] : low[3]);
+            make_float4(half ? high[0] : low[0], half ? high[1] : low[1], half ? high[2] : low[2],
+                        half ? high[3] : low[3]);
       }
     __syncwarp();
 #pragma unroll 1

@@ -1,8 +1,8 @@
 // y = epilogue(a b + bias + addend) for every matrix of a batch, in float32: 2 M N K flops.
-// A block makes a tile of y (gemm.h) and finishes it on its way to memory; where tiles are too few to fill the GPU, as of
-// weight gradients, K is split too: the parts are kept in the workspace, and a second kernel adds them in order.
-// At most 8 rows read b once, as fast as memory goes (thin.h). Which way is taken, and with it the order of every sum, depends
-// on the shapes and, for thin products, on the axis that b is contiguous along: never on the GPU, the addresses or the time.
+// A block makes a tile of y (gemm.h) and finishes it on its way to memory; where tiles are too few to fill the GPU, as
+// of weight gradients, K is split too: the parts are kept in the workspace, and a second kernel adds them in order.
+// At most 8 rows read b once, as fast as memory goes (thin.h). Which way is taken, and with it the order of every sum,
+// depends on the shapes and, for thin products, on the axis that b is contiguous along: never on the GPU or on time.
 #include "gemm.h"
 #include "thin.h"
 
@@ -92,8 +92,8 @@ Status multiply_thin(Multiplication& g, int64_t batches, Stream stream) {
                                 : g.m <= 4 ? thin_kernel<4>(by_depth)
                                            : thin_kernel<MOST_THIN_ROWS>(by_depth);
   g.column_tiles = unsigned(divide_up(g.n, by_depth ? THIN_WARPS * COLUMNS_OF_WARP : LANES));
-  return launch(kernel, dim3(unsigned(batches) * g.column_tiles), dim3(LANES * (by_depth ? THIN_WARPS : SHARING_WARPS)), 0,
-                stream, g);
+  const int warps = by_depth ? THIN_WARPS : SHARING_WARPS;
+  return launch(kernel, dim3(unsigned(batches) * g.column_tiles), dim3(LANES * warps), 0, stream, g);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Products of at most 8 rows, as in decoding: b, read once, is nearly all there is to read, and every element of it is used
-// for all rows at once. A thread or a warp has whole columns of y, so that nothing needs the workspace.
+// Products of at most 8 rows, as in decoding: b, read once, is nearly all there is to read, and every element of it is
+// used for all rows at once. A block has whole columns of y, so that nothing needs the workspace.
 #pragma once
 #include "gemm.h"
 
@@ -10,7 +10,7 @@ constexpr int MOST_THIN_ROWS = 8;
 // Where b does not lie along K: a lane has one column, the warps of a block share K, neighbours read neighbours.
 constexpr int SHARING_WARPS = 16;
 template <int ROWS>
-__global__ void __launch_bounds__(LANES * SHARING_WARPS) multiply_thin_by_columns(Multiplication g) {
+__global__ void __launch_bounds__(LANES * SHARING_WARPS, 1) multiply_thin_by_columns(Multiplication g) {
   SHARED_ARRAY(float, partial, [SHARING_WARPS][ROWS][LANES]);
   const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
   const unsigned groups = g.column_tiles;  // of 32 columns
@@ -19,7 +19,8 @@ __global__ void __launch_bounds__(LANES * SHARING_WARPS) multiply_thin_by_column
   const int last_row = int(g.m) - 1;  // rows past it are computed like it, and dropped
   const float* const b = matrix_of(g.b, batch) + min(column, g.n - 1) * g.b_column;
   float sums[ROWS] = {};
-  [[maybe_unused]] constexpr int LOADS_AT_ONCE = ROWS <= 2 ? 8 : ROWS <= 4 ? 4 : 2;  // of b: as many as the registers hold
+  // Of b; more would not fit the registers.
+  [[maybe_unused]] constexpr int LOADS_AT_ONCE = ROWS <= 2 ? 8 : ROWS <= 4 ? 4 : 2;
 #pragma unroll LOADS_AT_ONCE
   for (int64_t depth = warp; depth < g.k; depth += SHARING_WARPS) {
     const float right = b[depth * g.b_depth];
