@@ -18,6 +18,11 @@ HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(present ? 16 : 0)
                : "memory");
 }
+// The same for one word of 4 bytes.
+HEDDLE_DEVICE void copy_async_word(void* to, const void* from, bool present) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(present ? 4 : 0)
+               : "memory");
+}
 HEDDLE_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most GROUPS of this thread's committed groups are under way. Other threads' copies need a barrier too.
 template <int GROUPS>
@@ -49,6 +54,9 @@ HEDDLE_DEVICE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, 
 HEDDLE_DEVICE float fast_exp2(float x) { return exp2f(x); }
 HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present, SIMT_PLACE) {
   simt::copy_async(to, from, 16, present ? 16 : 0, place);
+}
+HEDDLE_DEVICE void copy_async_word(void* to, const void* from, bool present, SIMT_PLACE) {
+  simt::copy_async(to, from, 4, present ? 4 : 0, place);
 }
 HEDDLE_DEVICE void commit_copies() { simt::commit_copies(); }
 template <int GROUPS>
