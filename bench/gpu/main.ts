@@ -10,6 +10,7 @@ import type { Device } from '#src/runtime/session.js';
 import { benchmark } from './benchmark.js';
 import { caseNames } from './cases.js';
 import { conformance } from './conformance.js';
+import { curves } from './curves.js';
 import { doctor } from './doctor.js';
 import { sanitizer } from './sanitizer.js';
 import { type Stage, type StageContext, writeJson } from './stage.js';
@@ -23,6 +24,7 @@ const stages: Readonly<Record<string, { readonly run: Stage; readonly seconds: n
   determinism: { run: determinism, seconds: 120 },
   resume: { run: resume, seconds: 120 },
   sanitizer: { run: sanitizer, seconds: 240 },
+  curves: { run: curves, seconds: 120 },
   benchmark: { run: benchmark, seconds: 540 },
 };
 const stageNames = Object.keys(stages);

@@ -59,6 +59,17 @@ function ask(argument: object, seconds: number): Record<string, unknown> {
 export const measureCeilings = (secondsLeft: number) =>
   ask({ ceilings: true }, Math.min(120, secondsLeft - 5));
 
+/** Losses of PyTorch's steps in float32 on random windows of a text file, from weights of its own. */
+export function measureCurve(
+  { layers, hiddenSize, heads, sequenceLength, vocabSize, batchSize }: GpuCase,
+  curve: { readonly text: string; readonly steps: number; readonly learningRate: number },
+  secondsLeft: number,
+) {
+  const way = { precision: 'float32', mode: 'eager', attention: 'efficient' };
+  const shape = { layers, hiddenSize, heads, sequenceLength, vocabSize, batchSize };
+  return ask({ ...shape, ...way, ...curve }, Math.min(mostSeconds, secondsLeft - 5));
+}
+
 /** At our batch, or where PyTorch has not the memory for it, at the largest half of it that fits. */
 function measureWay(shape: Case, way: (typeof ways)[number], secondsLeft: () => number): PeerResult {
   const name = `${way.mode}, ${way.precision}, ${way.attention}`;

@@ -15,7 +15,8 @@ if [ $help = yes ]; then
   cat <<'HELP'
 sh run.sh [options]
 
-  --only STAGE[,STAGE]  doctor, conformance, parity, determinism, resume, sanitizer, benchmark; default all, in this order
+  --only STAGE[,STAGE]  doctor, conformance, parity, determinism, resume, sanitizer, curves, benchmark; default
+                        all, in this order
   --seconds N           time for everything after unpacking; default 540, so that a call fits into ten minutes
   --out FOLDER          for report.json and log.txt; default $OUT, else ./gpu-report. Stages that an earlier call left in a
                         report.json there are kept: several calls with --only make one report

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
+import { splitTokens } from '#src/data/split.js';
 import type { DecoderOptions } from '#src/models/config.js';
 import type { Device } from '#src/runtime/session.js';
 import { Stepper } from '#src/train/stepper.js';
@@ -157,9 +158,11 @@ export const resume: Stage = async ({ device, record }) => {
   const { model, ...shape } = cases[0];
   const train = async (name: string, stopAt?: number, resume = false) => {
     const out = join(folder, name);
-    const { threads: _, ...options } = caseOptions(shape, { device, model, maxSteps: whole });
+    const options = caseOptions(shape, { device, model, maxSteps: whole });
+    const data = { ...options.data, parts: splitTokens(options.data.source.count) };
     const trainer = new Trainer({
       ...options,
+      data,
       out,
       resume,
       checkpointEvery: half,

@@ -4,8 +4,9 @@
         "batchSize": 32, "vocabSize": 50257, "precision": "bf16", "mode": "compile", "attention": "flash"}'
 
 A step is forward, backward, clipping to norm 1 and fused AdamW on one batch that stays the same. Times come from CUDA
-events, one after each step, with no synchronisation between steps. Prints one JSON line. {"ceilings": true} in place of a
-case measures a copy and matrix products; {"outOfMemory": true} says that the batch does not fit, {"absent": reason} that
+events, one after each step, with no synchronisation between steps. Prints one JSON line. With "text" and "steps" in the
+case it prints the losses of so many steps on random windows of that file's characters instead. {"ceilings": true} in place of
+a case measures a copy and matrix products; {"outOfMemory": true} says that the batch does not fit, {"absent": reason} that
 there is no torch or no GPU, {"error": message} that this way does not work here.
 """
 
@@ -31,6 +32,9 @@ class Case:
     attention: str = 'flash'  # or 'cudnn', 'efficient', 'math'
     warmup: int = 10
     seconds: float = 5.0
+    learningRate: float = 1e-4
+    text: str = ''
+    steps: int = 0
 
     def __post_init__(self):
         known = {
@@ -81,7 +85,7 @@ class Training:
             {'params': [p for p in parameters if p.dim() == 2], 'weight_decay': 0.1},
             {'params': [p for p in parameters if p.dim() == 1], 'weight_decay': 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=case.learningRate, betas=(0.9, 0.95), fused=True)
         tokens = torch.randint(case.vocabSize, (case.batchSize, case.sequenceLength + 1), device='cuda')
         self.batch = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
@@ -121,6 +125,25 @@ def measure(case):
         'peakBytes': torch.cuda.max_memory_allocated(),
         'reservedBytes': torch.cuda.max_memory_reserved(),
     }
+
+
+def curve(case):
+    with open(case.text, encoding='latin-1') as file:
+        text = file.read()
+    numbers = {character: number for number, character in enumerate(sorted(set(text)))}
+    if len(numbers) > case.vocabSize:
+        raise ValueError(f'expected at most {case.vocabSize} characters but {case.text} has {len(numbers)}')
+    tokens = torch.tensor([numbers[character] for character in text], device='cuda')
+    window = torch.arange(case.sequenceLength + 1, device='cuda')
+    losses = []
+    with attention_backend(case.attention):
+        training = Training(case)
+        for _ in range(case.steps):
+            starts = torch.randint(len(tokens) - case.sequenceLength, (case.batchSize, 1), device='cuda')
+            windows = tokens[starts + window]
+            training.batch = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+            losses.append(training.step())
+    return {'torch': torch.__version__, 'losses': torch.stack(losses).tolist()}
 
 
 def ceilings():
@@ -164,7 +187,9 @@ def main(arguments):
     if not torch.cuda.is_available():
         return {'absent': 'torch sees no GPU'}
     try:
-        return measure(case) if case else ceilings()
+        if not case:
+            return ceilings()
+        return curve(case) if case.text else measure(case)
     except torch.cuda.OutOfMemoryError:
         return {'outOfMemory': True, 'error': 'out of memory'}
     except Exception as error:  # a way that this version or machine does not have: no compiler, no such attention
