@@ -41,7 +41,7 @@ function ask(argument: object, seconds: number): Record<string, unknown> {
   const python = process.env.HEDDLE_PYTHON ?? 'python3';
   const { status, signal, error, stdout, stderr } = spawnSync(python, [script, JSON.stringify(argument)], {
     encoding: 'utf8',
-    timeout: 1000 * seconds,
+    timeout: Math.max(1, Math.round(1000 * seconds)),
     killSignal: 'SIGKILL',
     maxBuffer: 2 ** 26,
   });

@@ -34,7 +34,7 @@ export const sanitizer: Stage = async ({ device, record, secondsLeft, quick }) =
       [...options, process.execPath, program, String(quick ? 1e3 : largestFlops)],
       {
         encoding: 'utf8',
-        timeout: 1000 * seconds,
+        timeout: Math.max(1, Math.round(1000 * seconds)),
         killSignal: 'SIGKILL',
         maxBuffer: 2 ** 28,
         env: { ...process.env, HEDDLE_TEST_DEVICE: device },
