@@ -1,11 +1,12 @@
 import { splitTokens } from '#src/data/split.js';
 import type { TextData } from '#src/data/textData.js';
 import { MemoryTokens } from '#src/data/tokenSource.js';
+import type { DecoderOptions } from '#src/models/config.js';
 import { Decoder } from '#src/models/decoder.js';
 import { causal } from '#src/objectives/causal.js';
 import { ByteTokenizer } from '#src/text/bytes.js';
 import { adamw } from '#src/train/optimizer.js';
-import { Stepper } from '#src/train/stepper.js';
+import { Stepper, type StepperOptions } from '#src/train/stepper.js';
 
 /** A GPT-2-like decoder and a batch: what all peers of the step benchmark build. */
 export interface TrainingCase {
@@ -33,9 +34,18 @@ function randomData(vocabSize: number, count: number): TextData {
   return { name: 'random', source, tokenizer, parts: splitTokens(count, [1, 0, 0]) };
 }
 
-/** A stepper for a case, with Adam and clipping to norm 1, as the peers have them. */
-export function stepperOf(shape: TrainingCase, threads: number | undefined, maxSteps = 1e9): Stepper {
+/** What a case is run with. */
+export interface CaseOptions
+  extends Pick<StepperOptions, 'device' | 'threads'>,
+    Partial<Pick<StepperOptions, 'maxSteps'>> {
+  /** Of the model, beyond the case. */
+  readonly model?: Partial<DecoderOptions>;
+}
+
+/** What a stepper or a trainer of a case is made of, with Adam and clipping to norm 1, as the peers have them. */
+export function caseOptions(shape: TrainingCase, options: CaseOptions = {}): StepperOptions {
   const { layers, hiddenSize, heads, sequenceLength, batchSize, vocabSize } = shape;
+  const { device = 'cpu', threads, maxSteps = 1e9 } = options;
   const model = new Decoder({
     vocabSize,
     hiddenSize,
@@ -43,8 +53,9 @@ export function stepperOf(shape: TrainingCase, threads: number | undefined, maxS
     numAttentionHeads: heads,
     maxPositionEmbeddings: sequenceLength,
     hiddenAct: 'gelu',
+    ...options.model,
   });
-  return new Stepper({
+  return {
     model,
     objective: causal({ sequenceLength }),
     data: randomData(vocabSize, 40 * batchSize * sequenceLength),
@@ -54,10 +65,14 @@ export function stepperOf(shape: TrainingCase, threads: number | undefined, maxS
     gradientAccumulationSteps: 1,
     clip: { mode: 'norm', maximum: 1 },
     seed: 1,
-    device: 'cpu',
+    device,
     threads,
-  });
+  };
 }
+
+/** A stepper for a case on the CPU. */
+export const stepperOf = (shape: TrainingCase, threads: number | undefined, maxSteps?: number): Stepper =>
+  new Stepper(caseOptions(shape, { threads, maxSteps }));
 
 /** Seconds of each of `count` steps, the next always queued while one runs. */
 export async function timeSteps(stepper: Stepper, first: number, count: number): Promise<number[]> {

@@ -180,14 +180,14 @@ test('a variant whose flags the compiler refuses is left out', (t) => {
 });
 
 test('native/sources.json names every source, and every header that CUDA kernels include', (t) => {
-  const files = ['native', 'native/cpu', 'native/cuda'].flatMap((where) =>
+  const filesIn = (where: string) =>
     readdirSync(where, { withFileTypes: true })
       .filter((entry) => entry.isFile())
-      .map((entry) => `${where}/${entry.name}`),
-  );
+      .map((entry) => `${where}/${entry.name}`);
+  const files = ['native', 'native/cpu', 'native/cuda'].flatMap(filesIn);
   const named = Object.entries(sources).flatMap(([name, list]) => (name.endsWith('_sources') ? list : []));
   t.deepEqual(
-    named.filter((file) => !files.includes(file)),
+    named.filter((file) => ![...files, ...filesIn('test/native/simt')].includes(file)),
     [],
     'named, but not there',
   );
@@ -202,7 +202,8 @@ test('native/sources.json names every source, and every header that CUDA kernels
   const follow = (file: string) => {
     for (const [, name] of readFileSync(file, 'utf8').matchAll(/^#include "(.+)"/gm)) {
       const header = posix.join(posix.dirname(file), name);
-      if (included.has(header)) continue;
+      // The emulator's header lies elsewhere, and nvcc never sees it.
+      if (included.has(header) || header === 'native/cuda/simt.h') continue;
       included.add(header);
       follow(header);
     }

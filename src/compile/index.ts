@@ -49,6 +49,13 @@ export interface InstructionResult {
   }[];
 }
 
+export interface InstructionCost {
+  readonly op: string;
+  readonly flops: number;
+  /** Of all its operands, each counted once: an upper bound where a kernel reads only some rows. */
+  readonly bytes: number;
+}
+
 export interface Program {
   /** What `session.load` takes. */
   readonly bytes: Uint8Array;
@@ -61,6 +68,8 @@ export interface Program {
   /** Floating-point operations of one run. */
   readonly flops: number;
   readonly instructions: number;
+  /** What each instruction costs, in the order of `session.profile`. */
+  readonly costs: () => InstructionCost[];
   /** The graph after all passes, and the instructions with their memory, as text. */
   readonly graphText: () => string;
   readonly planText: () => string;
@@ -148,6 +157,7 @@ export function compile(traced: Graph, options: CompileOptions = {}): Program {
     >,
     flops: order.reduce((sum, node) => sum + (node.op.cost?.(node).flops ?? 0), 0),
     instructions: order.length,
+    costs: () => order.map((node) => costOf(node, isRead)),
     graphText: () => printGraph(graph),
     planText: () => printPlan(order, memory, isRead),
     results: () => {
@@ -165,6 +175,13 @@ export function compile(traced: Graph, options: CompileOptions = {}): Program {
       });
     },
   };
+}
+
+function costOf(node: Node, isRead: (tensor: Tensor) => boolean): InstructionCost {
+  const operands = new Set([...node.inputs, ...node.outputs.filter(isRead)]);
+  let bytes = 0;
+  for (const operand of operands) if (operand) bytes += sizeOf(operand.shape) * dtypeBytes(operand.dtype);
+  return { op: node.op.name, flops: node.op.cost?.(node).flops ?? 0, bytes };
 }
 
 /** The io arena: inputs in the order they were declared, then outputs, each on a 64-byte boundary. */

@@ -1,0 +1,17 @@
+// Runs the smaller samples of every op on a device: the program that compute-sanitizer watches. HEDDLE_TEST_DEVICE=cuda node
+// samples.js [largest number of flops].
+import { checkKernels } from '../../test/ops/kernels.js';
+import { samples } from '../../test/ops/samples.js';
+import { prepare } from '../../test/ops/trial.js';
+
+const limit = Number(process.argv[2] ?? 1e5);
+const chosen = samples.filter((sample) => prepare(sample, 'kept').program.flops <= limit);
+let wrong = 0;
+for (const sample of chosen) {
+  for (const complaint of await checkKernels(sample, 'kept', 1)) {
+    wrong++;
+    console.log(`${sample.name}: ${complaint}`);
+  }
+}
+console.log(`${chosen.length} of ${samples.length} samples, ${wrong} complaints`);
+process.exitCode = wrong > 0 ? 1 : 0;
