@@ -28,6 +28,16 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   cuda.Set("built", found.is_built);
   cuda.Set("available", found.is_available);
   cuda.Set("reason", found.reason);
+  Napi::Array devices = Napi::Array::New(env);
+  for (const CudaDevice& device : found.devices) {
+    Napi::Object each = Napi::Object::New(env);
+    each.Set("name", device.name);
+    each.Set("architecture", device.architecture);
+    each.Set("memory", static_cast<double>(device.memory_bytes));
+    each.Set("problem", device.problem);
+    devices.Set(devices.Length(), each);
+  }
+  cuda.Set("devices", devices);
   result.Set("isas", isas);
   try {
     result.Set("isa", cpu::choose_variant().name);

@@ -14,6 +14,7 @@ namespace heddle {
 
 struct CudaDevice {
   std::string name, architecture;  // such as sm_90
+  uint64_t memory_bytes;
   std::string problem;             // why it cannot be used; empty where it can
 };
 
@@ -29,12 +30,12 @@ inline CudaAvailability cuda_availability() {
   CudaAvailability result = {true, found.available, found.reason, {}};
   for (const cuda::Device& device : found.devices)
     result.devices.push_back(
-        {device.name, "sm_" + std::to_string(device.major) + std::to_string(device.minor), device.problem});
+        {device.name, "sm_" + std::to_string(device.major) + std::to_string(device.minor), device.memory_bytes, device.problem});
   return result;
 }
 inline std::unique_ptr<Backend> open_cuda(int index) { return cuda::open(index); }
 #else
-inline CudaAvailability cuda_availability() { return {false, false, "built without CUDA", {}}; }
+inline CudaAvailability cuda_availability() { return {false, false, "built without CUDA; npx heddle doctor says why", {}}; }
 inline std::unique_ptr<Backend> open_cuda(int) { throw Error("DEVICE", "built without CUDA"); }
 #endif
 

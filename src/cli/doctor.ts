@@ -29,6 +29,10 @@ export const doctor = defineCommand({
     else {
       lines.push(['CPU kernels', `${addon.isas.join(', ')}; ${addon.isa} is used here`]);
       lines.push(['CUDA', addon.cuda.available ? 'in use' : `not in use: ${addon.cuda.reason}`]);
+      addon.cuda.devices.forEach(({ name, architecture, memory, problem }, index) => {
+        const state = problem || 'works';
+        lines.push([`cuda:${index}`, `${name}, ${architecture}, ${formatBytes(memory)}: ${state}`]);
+      });
     }
     for (const [name, value] of lines) stdout.write(`${name.padEnd(12)}${value}\n`);
   },

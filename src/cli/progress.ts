@@ -93,7 +93,8 @@ export class Progress {
       `loss ${loss.toFixed(4)}`,
       `${formatNumber(Math.round(tokensPerSecond))} tokens/s`,
     ];
-    if (done > 0 && step < this.#maxSteps) {
+    // Right at the beginning there is no rate to go by.
+    if (done > 0 && step < this.#maxSteps && now - this.#began >= liveInterval) {
       const left = ((now - this.#began) / done) * (this.#maxSteps - step);
       parts.push(`${formatDuration(left / 1000)} left`);
     }

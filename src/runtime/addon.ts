@@ -57,7 +57,19 @@ export interface AddonInfo {
   /** Cores and bytes of memory this process may use. */
   readonly cores: number;
   readonly freeMemory: number;
-  readonly cuda: { readonly built: boolean; readonly available: boolean; readonly reason: string };
+  readonly cuda: {
+    readonly built: boolean;
+    readonly available: boolean;
+    /** Why it is not available; empty where it is. */
+    readonly reason: string;
+    /** GPUs in the order of `cuda:N`; `problem` says why one cannot be used. Memory in bytes. */
+    readonly devices: readonly {
+      readonly name: string;
+      readonly architecture: string;
+      readonly memory: number;
+      readonly problem: string;
+    }[];
+  };
   readonly compiler: string;
   readonly opsHash: bigint;
 }
@@ -77,6 +89,15 @@ function packageRoot(): string {
     const file = join(folder, 'package.json');
     if (existsSync(file) && JSON.parse(readFileSync(file, 'utf8')).name === 'heddle') return folder;
     if (folder === dirname(folder)) throw new ConfigError(`no package.json of heddle above ${start}`);
+  }
+}
+
+/** Why the installed addon was built without CUDA, where its build left a note. */
+export function cudaBuildReason(): string | undefined {
+  try {
+    return JSON.parse(readFileSync(join(packageRoot(), 'build', 'built.json'), 'utf8')).cuda.reason;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,6 +1,7 @@
 import {
   type AddonInfo,
   addon,
+  cudaBuildReason,
   type Device,
   fromNative,
   type NativeSession,
@@ -18,7 +19,9 @@ export interface SessionOptions {
 
 /** What the addon was built with, and what of it this machine can use. */
 export function runtimeInfo(): AddonInfo {
-  return attempt(() => addon().info());
+  const info = attempt(() => addon().info());
+  const reason = info.cuda.built ? undefined : cudaBuildReason();
+  return reason ? { ...info, cuda: { ...info.cuda, reason: `built without CUDA: ${reason}` } } : info;
 }
 
 // Copies between JavaScript and native memory happen on the main thread: 16 MiB block it for some 3 ms.
