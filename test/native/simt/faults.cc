@@ -1,4 +1,5 @@
-// Small kernels with a fault each. The emulator must report every one, and none in the kernels without.
+// Small kernels with a fault each. The emulator must report every one, and none in the kernels without; and a product on tensor
+// cores, which no sample shows as long as no kernel uses them.
 // `faults` checks what the emulator finds by itself; `faults NAME` runs one fault that a sanitizer must end the process for.
 #include <vector>
 
@@ -80,6 +81,22 @@ __global__ void out_of_bounds(const float* x, float* y) {
   y[FAULT == GLOBAL_OUT_OF_BOUNDS ? i + 1 : i] = values[i];
 }
 
+// One tile of a product on tensor cores: y[16][8] = a[16][16] b[16][8], with a at x and the columns of b behind it. The layouts of
+// ldmatrix and mma must fit each other.
+__global__ void tensor_core_product(const float* x, float* y) {
+  SHARED_ARRAY(uint4, memory, [3 * 16]);
+  bf16* const rows = reinterpret_cast<bf16*>(memory);  // 16 of a, then 8 columns of b, 16 elements each
+  const int lane = threadIdx.x;
+  for (int i = lane; i < 24 * 16; i += LANES) rows[i] = to_bf16(x[i]);
+  __syncwarp();
+  uint32_t a[4], b[4];
+  load_matrices(a, rows + lane % 16 * 16 + lane / 16 * 8);
+  load_matrices(b, rows + (16 + lane % 8) * 16 + lane / 8 % 2 * 8);
+  float d[4] = {};
+  mma_bf16(d, a, b[0], b[1]);
+  for (int r = 0; r < 4; r++) y[(lane / 4 + 8 * (r / 2)) * 8 + lane % 4 * 2 + r % 2] = d[r];
+}
+
 typedef void (*Example)(const float*, float*);
 
 // Whether a run reports a fault or gives something else than `expected`.
@@ -152,5 +169,13 @@ int main(int count, char** arguments) {
       fprintf(stderr, "not caught: %s\n", each.name);
     }
   }
+
+  std::vector<float> operands(24 * 16), product(16 * 8), expected(16 * 8);
+  for (size_t i = 0; i < operands.size(); i++) operands[i] = float(int(i * 37 % 19) - 9);  // exact in bf16, as are all sums
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 8; j++)
+      for (int k = 0; k < 16; k++) expected[i * 8 + j] += operands[i * 16 + k] * operands[(16 + j) * 16 + k];
+  CHECK(launch(tensor_core_product, dim3(1), dim3(LANES), 0, nullptr, operands.data(), product.data()) == cudaSuccess);
+  CHECK(product == expected);
   return report("faults");
 }
