@@ -54,7 +54,8 @@ HEDDLE_DEVICE void for_elements(int64_t count, const Body& body) {
 }
 
 // Sums and maxima that every lane gets, the same whatever the lane.
-HEDDLE_DEVICE float warp_sum(float x) {
+template <typename T>
+HEDDLE_DEVICE T warp_sum(T x) {
 #pragma unroll
   for (int distance = LANES / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(ALL_LANES, x, distance);
   return x;
@@ -85,6 +86,18 @@ HEDDLE_DEVICE float block_sum(float x) {
 }
 HEDDLE_DEVICE float block_maximum(float x) {
   return block_combine(x, -INFINITY, [](float v) { return warp_maximum(v); });
+}
+
+// The sum over a block of THREADS threads that thread 0 alone gets. Every thread must call it, once.
+template <typename T>
+HEDDLE_DEVICE T block_total(T x) {
+  SHARED_ARRAY(T, partial, [THREADS / LANES]);
+  x = warp_sum(x);
+  if (threadIdx.x % LANES == 0) partial[threadIdx.x / LANES] = x;
+  __syncthreads();
+  if (threadIdx.x != 0) return T();
+  for (int warp = 1; warp < THREADS / LANES; warp++) x += partial[warp];
+  return x;
 }
 
 }}  // namespace heddle::cuda

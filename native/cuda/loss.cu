@@ -97,16 +97,10 @@ __global__ void __launch_bounds__(Group::THREADS)
 }
 
 __global__ void count_valid(const int32_t* targets, int64_t rows, uint32_t limit, float* count) {
-  SHARED_ARRAY(int32_t, partial, [THREADS / LANES]);
   int32_t own = 0;
   for (int64_t row = threadIdx.x; row < rows; row += THREADS) own += uint32_t(targets[row]) < limit;
-#pragma unroll
-  for (int distance = LANES / 2; distance > 0; distance /= 2) own += __shfl_xor_sync(ALL_LANES, own, distance);
-  if (threadIdx.x % LANES == 0) partial[threadIdx.x / LANES] = own;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int warp = 1; warp < THREADS / LANES; warp++) own += partial[warp];
-  *count = float(own);
+  own = block_total(own);
+  if (threadIdx.x == 0) *count = float(own);
 }
 
 }  // namespace

@@ -13,23 +13,6 @@ constexpr int64_t NORM_BLOCK = 16384;
 constexpr int TABLE_BLOCK = 1024;  // elements an entry {decay factor, learning-rate factor} stands for
 constexpr int VECTOR = TABLE_BLOCK / THREADS;
 
-__device__ __forceinline__ double warp_sum(double x) {
-#pragma unroll
-  for (int distance = LANES / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(ALL_LANES, x, distance);
-  return x;
-}
-
-// Of a block of THREADS threads; thread 0 gets it.
-__device__ __forceinline__ double block_total(double x) {
-  SHARED_ARRAY(double, partial, [THREADS / LANES]);
-  x = warp_sum(x);
-  if (threadIdx.x % LANES == 0) partial[threadIdx.x / LANES] = x;
-  __syncthreads();
-  if (threadIdx.x != 0) return 0;
-  for (int warp = 1; warp < THREADS / LANES; warp++) x += partial[warp];
-  return x;
-}
-
 __global__ void sum_squares(const float* gradients, int64_t count, double* partial) {
   const int64_t start = blockIdx.x * NORM_BLOCK, end = start + NORM_BLOCK < count ? start + NORM_BLOCK : count;
   float sum = 0;  // of at most 64 elements a thread
