@@ -83,6 +83,7 @@ export class SelfAttention extends Module {
       [k, v] = [write(keys, k), write(values, v)];
       settings.queryLengths = cache.lengths;
       settings.keyLengths = cache.totals;
+      settings.slots = cache.slots;
     } else if (isTraining() && options.attentionDropout) {
       settings.dropout = options.attentionDropout;
       settings.site = nextDropoutSite();
