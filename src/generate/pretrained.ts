@@ -8,7 +8,8 @@ import { readTensors } from '../models/weights.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
-import { type GenerateOptions, Generator } from './generate.js';
+import type { BeamOptions, Hypothesis } from './beamSearch.js';
+import { type Completion, type GenerateOptions, Generator } from './generate.js';
 
 /** A trained model in a session of its own, ready to score and to continue texts. */
 export class PretrainedModel {
@@ -69,6 +70,16 @@ export class PretrainedModel {
   /** Continues `prompt`, piece by piece. */
   generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
     return this.generator.generate(prompt, options);
+  }
+
+  /** Continues several prompts at once. */
+  generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
+    return this.generator.generateBatch(prompts, options);
+  }
+
+  /** The most probable continuations of each prompt, best first. */
+  beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
+    return this.generator.beamSearch(prompts, options);
   }
 
   close(): Promise<void> {

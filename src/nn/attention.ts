@@ -160,6 +160,7 @@ export class SelfAttention extends MultiHeadAttention {
       [k, v] = [write(keys, k), write(values, v)];
       settings.queryLengths = cache.lengths;
       settings.keyLengths = cache.totals;
+      settings.slots = cache.slots;
     }
     return this.project(this.output, this.attend(q, k, v, settings));
   }
