@@ -1,7 +1,8 @@
 import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { CheckpointError } from '../errors.js';
+import { checkpointTensors } from '../models/checkpointTensors.js';
 import { Decoder } from '../models/decoder.js';
-import { checkpointTensors, fromConfigJson } from '../models/huggingFace.js';
+import { modelFromConfigJson } from '../models/huggingFace.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
 import { readTensors } from '../models/weights.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
@@ -30,7 +31,13 @@ export class PretrainedModel {
   static async open(path: string, options: SessionOptions = {}): Promise<PretrainedModel> {
     const checkpoint = await openCheckpoint(path);
     const { folder } = checkpoint;
-    const config = fromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
+    const model = modelFromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
+    if (!(model instanceof Decoder)) {
+      throw new CheckpointError(
+        `${folder} holds a model that continues no texts; use a gpt2 or llama checkpoint`,
+      );
+    }
+    const { config } = model;
     const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
     if (tokenizer.vocabSize !== config.vocabSize) {
       throw new CheckpointError(
@@ -38,7 +45,6 @@ export class PretrainedModel {
       );
     }
     const settings = await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}));
-    const model = new Decoder(config);
     const table = parameterTable(model);
     const session = Session.open(options);
     const pretrained = new PretrainedModel(
