@@ -109,9 +109,7 @@ class Check {
     const auto refuse = [&](const std::string& why) {
       fail("SHAPE", std::string(kind) + " " + std::to_string(index) + " of shape " + shape_text(view) + " " + why);
     };
-    if (spec.any_dtype && any_dtype_ < 0) any_dtype_ = view.dtype;
-    const int32_t dtype = spec.any_dtype ? any_dtype_ : spec.dtype;
-    if (view.dtype != dtype || (spec.any_dtype && ELEMENT_BYTES[dtype] != 4))
+    if (!fits_dtype(spec, view.dtype))
       fail("DATA", std::string(kind) + " " + std::to_string(index) + " has another dtype");
     const int leading = view.rank - spec.rank;
     if (leading < 0 || (leading > 0 && !spec.star)) refuse("has the wrong rank");
@@ -129,6 +127,14 @@ class Check {
         refuse(dim > 0 ? std::string("contradicts extent ") + static_cast<char>(dim) : "has an extent that is fixed");
     }
     if (!is_regular(view, spec.regularity)) refuse("has strides that the kernel does not take");
+  }
+
+  bool fits_dtype(const OperandSpec& spec, int32_t dtype) {
+    if (spec.shared == NOT_SHARED) return dtype == spec.dtype;
+    int32_t& bound = shared_dtypes_[spec.shared];
+    if (bound < 0) bound = dtype;
+    const bool allowed = spec.shared == ANY ? ELEMENT_BYTES[dtype] >= 2 : dtype == F32 || dtype == BF16;
+    return allowed && dtype == bound;
   }
 
   // Other kernels can do without any output that nobody reads, as long as one is left.
@@ -168,6 +174,9 @@ class Check {
         require(extent('B') <= extent('P') && extent('T') <= extent('S'), "a cache at least as large as the values");
         break;
       case OP_embedding_backward: require(attribute(0) == extent('V'), "as many rows as the table has"); break;
+      case OP_beam_candidates:
+        require(attribute(0) == extent('M') && extent('K') <= 256, "at most 256 beams, and as many candidates as it is asked for");
+        break;
       case OP_positions: require(attribute(0) == extent('T'), "the length of its output"); break;
       case OP_arange: require(attribute(0) == extent('N'), "the length of its output"); break;
       case OP_sinusoidal: require(attribute(0) == extent('C'), "the size of its output"); break;
@@ -236,7 +245,8 @@ class Check {
       case OP_layer_norm_backward: return 32 * 2 * 4 * extent('C');
       case OP_rms_norm_backward: return 32 * 4 * extent('C');
       case OP_gradient_norm: return 8 * ((extent('N') + 16383) / 16384);
-      case OP_sample: return 8 * extent('B') * extent('V');
+      case OP_sample: return 12 * extent('B') * extent('V');
+      case OP_beam_candidates: return 8 * extent('K') * extent('B') * extent('M');
       default: return 0;
     }
   }
@@ -265,7 +275,7 @@ class Check {
   const OpSignature& op_;
   const Operand* star_ = nullptr;
   int star_rank_ = 0;
-  int32_t any_dtype_ = -1;
+  int32_t shared_dtypes_[SHARED_DTYPES] = {-1, -1, -1, -1};
   int64_t extents_[26] = {};
 };
 

@@ -68,6 +68,9 @@ for (const { name, sanitize, flops, products, seeds, faults } of KINDS) {
   tally.check(`attention in bf16 (${name})`, () =>
     runProgram(program('attention'), [String(products)], { seconds: SECONDS, env }),
   );
+  tally.check(`matrix products (${name})`, () =>
+    runProgram(program('product'), [String(seeds)], { seconds: SECONDS, env }),
+  );
   // The thread sanitizer would end at the first of them.
   if (sanitize !== 'thread')
     tally.check(`faults (${name})`, () => runProgram(program('faults'), [], { seconds: SECONDS, env }));

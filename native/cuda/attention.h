@@ -168,15 +168,11 @@ HEDDLE_DEVICE void store4(float* to, float4 x) { *reinterpret_cast<float4*>(to) 
 HEDDLE_DEVICE void store4(bf16* to, float4 x) {
   *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(x.x, x.y), pack_bf16(x.z, x.w));
 }
-HEDDLE_DEVICE float as_float(float x) { return x; }
-HEDDLE_DEVICE float as_float(bf16 x) { return to_float(x); }
-HEDDLE_DEVICE void store(float* to, float x) { *to = x; }
-HEDDLE_DEVICE void store(bf16* to, float x) { *to = to_bf16(x); }
 // The first `count` of four elements, wherever they lie; zeros for the others.
 template <typename Element>
 HEDDLE_DEVICE float4 load_some(const Element* from, int count) {
-  return make_float4(count > 0 ? as_float(from[0]) : 0.0f, count > 1 ? as_float(from[1]) : 0.0f,
-                     count > 2 ? as_float(from[2]) : 0.0f, count > 3 ? as_float(from[3]) : 0.0f);
+  return make_float4(count > 0 ? widened(from[0]) : 0.0f, count > 1 ? widened(from[1]) : 0.0f,
+                     count > 2 ? widened(from[2]) : 0.0f, count > 3 ? widened(from[3]) : 0.0f);
 }
 
 // As many elements of a row as 16 bytes hold, from `column` on; zeros past its `width`.
@@ -194,7 +190,7 @@ HEDDLE_DEVICE void load_vector(float (&x)[8], const bf16* row, int column, int w
     for (int i = 0; i < 4; i++) x[2 * i] = low_half(pairs[i]), x[2 * i + 1] = high_half(pairs[i]);
   } else {
 #pragma unroll
-    for (int i = 0; i < 8; i++) x[i] = column + i < width ? to_float(row[column + i]) : 0.0f;
+    for (int i = 0; i < 8; i++) x[i] = column + i < width ? widened(row[column + i]) : 0.0f;
   }
 }
 
@@ -269,7 +265,7 @@ struct Columns {
       } else {
 #pragma unroll
         for (int i = 0; i < VECTOR; i++)
-          if (column + i < count) cuda::store(row + column + i, x[n + i]);
+          if (column + i < count) set(row[column + i], x[n + i]);
       }
     }
   }

@@ -49,7 +49,7 @@ HEDDLE_DEVICE Row row_of(const Extents& e, int b, int g, int r) {
 template <typename Element>
 HEDDLE_DEVICE void write_result(const Positions<Element>& f, int b, Row row, int d, float output, float top, float sum) {
   const bool is_empty = sum == 0.0f;
-  store(f.y.at(b, row.t, row.h) + d, is_empty ? 0.0f : output * (f.dropout.factor / sum));
+  set(f.y.at(b, row.t, row.h)[d], is_empty ? 0.0f : output * (f.dropout.factor / sum));
   if (f.log_sum_exp && d == 0) f.log_sum_exp[row.number] = is_empty ? -INFINITY : LN_2 * top + logf(sum);
 }
 
