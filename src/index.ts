@@ -2,7 +2,7 @@
 export { compile, gradients, type Program } from './compile/index.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
-export type { LanguageModelScore } from './evaluate/perplexity.js';
+export type { Score } from './evaluate/score.js';
 export type { GeneratedToken, GenerateOptions } from './generate/generate.js';
 export { PretrainedModel } from './generate/pretrained.js';
 export { Graph } from './graph/graph.js';
@@ -15,7 +15,7 @@ export { type DecoderConfig, type DecoderOptions, decoderConfig } from './models
 export { Decoder, type LanguageModel, type LanguageModelInputs } from './models/decoder.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
-export type { Objective } from './objectives/objective.js';
+export * from './objectives/objective.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export type { TrainingEvent } from './train/events.js';
