@@ -11,7 +11,8 @@ import type { PartName } from '../data/split.js';
 import type { TextData } from '../data/textData.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { type Score, score } from '../evaluate/score.js';
-import { type GenerateOptions, Generator } from '../generate/generate.js';
+import type { BeamOptions, Hypothesis } from '../generate/beamSearch.js';
+import { type Completion, type GenerateOptions, Generator } from '../generate/generate.js';
 import type { LanguageModel } from '../models/decoder.js';
 import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
@@ -257,13 +258,27 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
 
   /** Continues `prompt` with the weights as they are now. */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
+    yield* (await this.loadGenerator()).generate(prompt, options);
+  }
+
+  /** Continues several prompts at once with the weights as they are now. */
+  async generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
+    return (await this.loadGenerator()).generateBatch(prompts, options);
+  }
+
+  /** The most probable continuations of each prompt, best first, with the weights as they are now. */
+  async beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
+    return (await this.loadGenerator()).beamSearch(prompts, options);
+  }
+
+  private async loadGenerator(): Promise<Generator> {
     if (!this.generator) {
       throw new ConfigError(
         `a model for the objective ${this.options.objective.name} does not continue texts; train it with causal`,
       );
     }
     await this.stepper.load();
-    yield* this.generator.generate(prompt, options);
+    return this.generator;
   }
 
   /** Writes a checkpoint to a run folder and returns the checkpoint's folder. */
