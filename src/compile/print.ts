@@ -22,16 +22,18 @@ class Names {
 
 function attributeText(attributes: Attributes): string {
   const entries = Object.entries(attributes).filter(
-    ([, value]) => value !== 'none' && value !== false && value !== 0,
+    ([name, value]) => name !== 'result' && value !== 'none' && value !== false && value !== 0,
   );
   return entries.length ? ` {${entries.map(([name, value]) => `${name}: ${value}`).join(', ')}}` : '';
 }
+
+const typeText = ({ shape, dtype }: Tensor) => `${dtype === 'bf16' ? ':bf16' : ''}${formatShape(shape)}`;
 
 function nodeText(names: Names, node: Node, operand = (tensor: Tensor) => names.of(tensor)): string {
   const inputs = [...node.inputs];
   while (inputs.length && !inputs.at(-1)) inputs.pop();
   const call = `${node.op.name}(${inputs.map((input) => (input ? operand(input) : '-')).join(', ')})`;
-  const outputs = node.outputs.map((output) => `${names.of(output)}${formatShape(output.shape)}`).join(', ');
+  const outputs = node.outputs.map((output) => `${names.of(output)}${typeText(output)}`).join(', ');
   return `${outputs ? `${outputs} = ` : ''}${call}${attributeText(node.attributes)}`;
 }
 

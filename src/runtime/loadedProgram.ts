@@ -67,11 +67,20 @@ export class LoadedProgram {
     return descriptions.map((description, index) => new LoadedProgram(session, ids[index], description));
   }
 
-  /** The memory of an int32 input, to be filled before `run`, which copies it at once. */
-  input(name: string): Int32Array {
+  /** The memory of an input, int32 unless said, to be filled before `run`, which copies it at once. */
+  input<Type extends DType = 'i32'>(name: string): Numbers<Type> {
     const field = this.description.inputs.find((candidate) => candidate.name === name);
     if (!field) throw new TypeError(`the program has no input ${name}`);
-    return numbersIn(this.staging, field) as Int32Array;
+    return numbersIn(this.staging, field) as Numbers<Type>;
+  }
+
+  /** Copies the arrays of a batch to the inputs of their names. */
+  fill(arrays: Readonly<Record<string, Int32Array | Float32Array>>): void {
+    for (const field of this.description.inputs) {
+      const values = arrays[field.name];
+      if (!values) throw new TypeError(`the batch has no array ${field.name}`);
+      numbersIn(this.staging, field).set(values);
+    }
   }
 
   async run(scalars: Float64Array): Promise<Outputs> {

@@ -2,8 +2,8 @@ import { type Checkpoint, type CheckpointFile, readCheckpointJson } from '../che
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError } from '../errors.js';
 import type { Slot } from '../graph/graph.js';
-import { Decoder } from '../models/decoder.js';
-import { type CheckpointTensor, checkpointTensors, toConfigJson } from '../models/huggingFace.js';
+import { type CheckpointTensor, checkpointTensors } from '../models/checkpointTensors.js';
+import { isConfigured, toConfigJson } from '../models/huggingFace.js';
 import type { ParameterTable } from '../models/parameterTable.js';
 import { readTensors } from '../models/weights.js';
 import type { Module } from '../nn/index.js';
@@ -40,7 +40,7 @@ export class RunState {
     private readonly model: Module,
     private readonly table: ParameterTable,
     private readonly slots: TrainingSlots,
-    private readonly tokenizer: Tokenizer,
+    private readonly tokenizer: Tokenizer | undefined,
     private readonly settings: Readonly<Record<string, unknown>>,
   ) {
     this.tensors = checkpointTensors(model, table);
@@ -59,8 +59,8 @@ export class RunState {
       }),
     );
     return [
-      { name: 'config.json', json: this.model instanceof Decoder ? toConfigJson(this.model.config) : {} },
-      { name: 'tokenizer.json', json: this.tokenizer.toJSON() },
+      { name: 'config.json', json: isConfigured(this.model) ? toConfigJson(this.model) : {} },
+      ...(this.tokenizer ? [{ name: 'tokenizer.json', json: this.tokenizer.toJSON() }] : []),
       { name: 'settings.json', json: this.settings },
       { name: weightsName, write: (path) => writeSafetensors(path, sources, { format: 'pt' }) },
     ];
