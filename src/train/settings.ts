@@ -14,7 +14,10 @@ import {
 } from '../models/settingFields.js';
 
 export const dataEntries = {
-  data: v.optional(text('Corpus: text8, sotu, a text file or a folder of text files'), 'sotu'),
+  data: v.optional(
+    text('Corpus: text8, sotu, a text file, a folder of text files, or a dump of Wikipedia (.xml, .xml.bz2)'),
+    'sotu',
+  ),
   tokenizer: v.optional(
     text(
       'What a token is: characters, bytes, bpe, words, a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe',
