@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { classify } from './classify.js';
 import { main } from './commandLine.js';
 import { doctor } from './doctor.js';
 import { evaluate } from './evaluate.js';
@@ -11,6 +12,7 @@ import { verify } from './verify.js';
 process.exitCode = await main(process.argv.slice(2), [
   train,
   evaluate,
+  classify,
   generate,
   prepare,
   plan,

@@ -1,15 +1,7 @@
-import { textData } from '../data/textData.js';
-import { Decoder } from '../models/decoder.js';
-import { causal } from '../objectives/causal.js';
 import type { Device } from '../runtime/session.js';
-import {
-  clipFrom,
-  dataSettings,
-  modelFrom,
-  optimizerFrom,
-  sequenceLengthFrom,
-} from '../train/fromSettings.js';
+import { clipFrom, optimizerFrom } from '../train/fromSettings.js';
 import { trainSettingsSchema } from '../train/settings.js';
+import { openTask } from '../train/tasks.js';
 import { Trainer } from '../train/trainer.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
@@ -18,22 +10,21 @@ import { formatNumber } from './table.js';
 
 export const train = defineCommand({
   name: 'train',
-  summary: 'Trains a language model on a text, from scratch or on from a checkpoint',
+  summary: 'Trains a model on texts, pairs or labels, from scratch or on from a checkpoint',
   example:
     'heddle train --data book.txt --hidden-size 128 --num-hidden-layers 4 --max-steps 2000 --out runs/book',
   schema: trainSettingsSchema,
   async run(settings, { signal, stdout, stderr }) {
-    const { tokenizer, clean, split, batchSize, maxSteps, out } = settings;
+    const { batchSize, maxSteps, out } = settings;
     const onProgress = settings.json ? undefined : dataProgress(stderr);
-    const data = await textData(settings.data, { tokenizer, clean, split, signal, onProgress });
-    const model = new Decoder(modelFrom(settings, data.tokenizer.vocabSize));
+    const task = await openTask(settings, { signal, onProgress });
+    const { objective, data, vocabSize } = task;
+    const model = task.makeModel();
     const trainer = new Trainer({
       model,
-      objective: causal({
-        sequenceLength: sequenceLengthFrom(settings),
-        labelSmoothing: settings.labelSmoothing,
-      }),
+      objective,
       data,
+      vocabSize,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       batchSize,
@@ -50,7 +41,8 @@ export const train = defineCommand({
       out,
       device: settings.device as Device,
       threads: settings.threads,
-      settings: dataSettings(settings),
+      earlyStoppingMetric: settings.earlyStoppingMetric,
+      settings: task.settings,
     });
     try {
       const report = settings.json
@@ -58,8 +50,8 @@ export const train = defineCommand({
         : textReport(stdout, { maxSteps, out });
       if (!settings.json) {
         stdout.write(
-          `${formatNumber(model.parameterCount())} parameters, ${formatNumber(data.source.count)} tokens of ${settings.data}, ` +
-            `vocabulary of ${data.tokenizer.vocabSize}, on ${trainer.device}\n`,
+          `${formatNumber(model.parameterCount())} parameters, ${task.size}, ` +
+            `vocabulary of ${vocabSize}, on ${trainer.device}\n`,
         );
       }
       for await (const event of trainer.run({ signal })) report(event);

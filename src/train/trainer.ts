@@ -249,7 +249,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       batches = objective.evaluation(data, part, {
         batchSize,
         seed,
-        vocabSize: data.tokenizer?.vocabSize ?? 0,
+        vocabSize: this.stepper.vocabSize,
       });
       this.parts.set(part, batches);
     }

@@ -1,0 +1,72 @@
+import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
+import { CheckpointError } from '../errors.js';
+import { checkpointTensors } from '../models/checkpointTensors.js';
+import { type ConfiguredModel, modelFromConfigJson } from '../models/huggingFace.js';
+import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
+import { readTensors } from '../models/weights.js';
+import type { Module } from '../nn/index.js';
+import type { Objective, ObjectiveData } from '../objectives/objective.js';
+import { LoadedProgram } from '../runtime/loadedProgram.js';
+import { Session, type SessionOptions } from '../runtime/session.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { tokenizerFromJSON } from '../text/vocabulary.js';
+import { evaluationPrograms } from './program.js';
+
+/** A model of any kind in a session of its own, ready to be scored by the objective it was trained for. */
+export class TrainedModel {
+  private constructor(
+    readonly session: Session,
+    readonly model: ConfiguredModel,
+    readonly table: ParameterTable,
+    readonly tokenizer: Tokenizer,
+    /** Folder the weights are in, and what the run that made them wrote beside them. */
+    readonly folder: string,
+    readonly settings: Readonly<Record<string, unknown>>,
+  ) {}
+
+  /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
+  static async open(path: string, options: SessionOptions = {}): Promise<TrainedModel> {
+    const checkpoint = await openCheckpoint(path);
+    const model = modelFromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
+    const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
+    const settings = await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}));
+    return new TrainedModel(
+      Session.open(options),
+      model,
+      parameterTable(model),
+      tokenizer,
+      checkpoint.folder,
+      settings as Record<string, unknown>,
+    );
+  }
+
+  /** The objective's programs, one a bucket, with the weights in place. */
+  async load(
+    objective: Objective<Module, ObjectiveData>,
+    shape: { batchSize: number; vocabSize: number },
+  ): Promise<LoadedProgram[]> {
+    const { model, table, session, folder } = this;
+    const size = 'vocabSize' in model.config ? model.config.vocabSize : shape.vocabSize;
+    if (size !== shape.vocabSize) {
+      throw new CheckpointError(
+        `${folder}: the tokenizer asks for a vocabulary of ${shape.vocabSize} but the model has ${size}; they belong to different runs`,
+      );
+    }
+    const programs = await LoadedProgram.load(
+      session,
+      evaluationPrograms(model as Module, table, objective, shape),
+    );
+    await readTensors(`${folder}/model.safetensors`, checkpointTensors(model, table), (offset, values) =>
+      session.write('parameters', offset, values),
+    );
+    return programs;
+  }
+
+  close(): Promise<void> {
+    return this.session.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
