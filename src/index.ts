@@ -7,7 +7,7 @@ export * from './errors.js';
 export type { Score } from './evaluate/score.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
-export { PretrainedModel } from './generate/pretrained.js';
+export { PretrainedModel, PretrainedTranslator } from './generate/pretrained.js';
 export { Graph } from './graph/graph.js';
 export { defineOp } from './graph/op.js';
 export { Tensor } from './graph/tensor.js';

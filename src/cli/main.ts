@@ -6,7 +6,9 @@ import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
+import { profile } from './profile.js';
 import { train } from './train.js';
+import { translate } from './translate.js';
 import { verify } from './verify.js';
 
 process.exitCode = await main(process.argv.slice(2), [
@@ -14,8 +16,10 @@ process.exitCode = await main(process.argv.slice(2), [
   evaluate,
   classify,
   generate,
+  translate,
   prepare,
   plan,
+  profile,
   verify,
   doctor,
 ]);

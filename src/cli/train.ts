@@ -1,3 +1,5 @@
+import { tokenizerOf } from '../evaluate/trainedModel.js';
+import { decayLearningRates, freeze } from '../models/fineTuning.js';
 import type { Device } from '../runtime/session.js';
 import { clipFrom, optimizerFrom } from '../train/fromSettings.js';
 import { trainSettingsSchema } from '../train/settings.js';
@@ -17,9 +19,12 @@ export const train = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     const { batchSize, maxSteps, out } = settings;
     const onProgress = settings.json ? undefined : dataProgress(stderr);
-    const task = await openTask(settings, { signal, onProgress });
+    const tokenizer = settings.initFrom === undefined ? undefined : await tokenizerOf(settings.initFrom);
+    const task = await openTask(settings, { tokenizer, signal, onProgress });
     const { objective, data, vocabSize } = task;
     const model = task.makeModel();
+    if (settings.layerDecay < 1) decayLearningRates(model, settings.layerDecay);
+    if (settings.freeze !== undefined) freeze(model, settings.freeze.split(','));
     const trainer = new Trainer({
       model,
       objective,
@@ -42,6 +47,7 @@ export const train = defineCommand({
       device: settings.device as Device,
       threads: settings.threads,
       earlyStoppingMetric: settings.earlyStoppingMetric,
+      initFrom: settings.initFrom,
       settings: task.settings,
     });
     try {

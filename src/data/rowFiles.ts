@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { ConfigError, DataError } from '../errors.js';
+import { DataError } from '../errors.js';
 import { ByteTokenizer } from '../text/bytes.js';
-import { CharacterInventory } from '../text/characters.js';
-import type { Tokenizer, TokenizerKind } from '../text/vocabulary.js';
+import { type LearnerOptions, tokenizerLearner } from '../text/learner.js';
+import type { Tokenizer } from '../text/vocabulary.js';
 import { checkAligned, memoryRows, type TokenRows } from './rows.js';
+import { tokenizerNamed } from './tokenizerFile.js';
 
 /** The lines of a UTF-8 file, without their ends. Throws DataError. */
 export async function readLines(path: string): Promise<string[]> {
@@ -90,14 +91,25 @@ export function labelNumbers(labels: readonly string[], names: readonly string[]
   });
 }
 
-/** A tokenizer of a kind for these texts. */
-export function tokenizerFor(kind: TokenizerKind, texts: Iterable<string>): Tokenizer {
-  if (kind === 'bytes') return new ByteTokenizer();
-  if (kind !== 'characters')
-    throw new ConfigError(`no tokenizer ${kind} can be made of rows of text; use characters or bytes`);
-  const inventory = new CharacterInventory();
-  for (const text of texts) inventory.add(text);
-  return inventory.tokenizer();
+export interface TokenizerChoice extends LearnerOptions {
+  /** A kind, or the path of a tokenizer. */
+  readonly tokenizer: string;
+}
+
+/** The tokenizer that is named, learnt from these texts where it has to be. */
+export async function tokenizerFor(
+  { tokenizer: name, ...options }: TokenizerChoice,
+  texts: readonly string[],
+): Promise<Tokenizer> {
+  const found = await tokenizerNamed(name);
+  if (typeof found !== 'string') return found;
+  if (found === 'bytes') return new ByteTokenizer(options.specialTokens);
+  const learner = tokenizerLearner(found, options);
+  texts.forEach((text, index) => {
+    if (index > 0) learner.endText?.();
+    learner.add(text);
+  });
+  return learner.tokenizer();
 }
 
 export const tokenRows = (texts: readonly string[], tokenizer: Tokenizer): TokenRows =>

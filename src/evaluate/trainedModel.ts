@@ -12,6 +12,10 @@ import type { Tokenizer } from '../text/tokenizer.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
 import { evaluationPrograms } from './program.js';
 
+/** The tokenizer of a run or checkpoint. Throws CheckpointError. */
+export const tokenizerOf = async (path: string): Promise<Tokenizer> =>
+  tokenizerFromJSON(await readCheckpointJson(await openCheckpoint(path), 'tokenizer.json'));
+
 /** A model of any kind in a session of its own, ready to be scored by the objective it was trained for. */
 export class TrainedModel {
   private constructor(

@@ -8,7 +8,7 @@ export interface AppendedTokens {
 }
 
 export function appendTokens(tokenizer: Tokenizer, names: readonly string[]): AppendedTokens {
-  const own = (tokenizer as { specialTokens?: Readonly<Record<string, number>> }).specialTokens ?? {};
+  const own: Readonly<Record<string, number | undefined>> = tokenizer.specialTokens;
   let { vocabSize } = tokenizer;
   const ids = Object.fromEntries(names.map((name) => [name, own[name] ?? vocabSize++]));
   return { ids, vocabSize };

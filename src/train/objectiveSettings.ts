@@ -14,7 +14,7 @@ export const objectiveNames = [
 ] as const;
 export type ObjectiveName = (typeof objectiveNames)[number];
 
-const forPairs = 'sequence-to-sequence: ';
+const noFile = { defaultFrom: 'none' };
 
 export const objectiveEntries = {
   objective: v.optional(
@@ -24,31 +24,49 @@ export const objectiveEntries = {
     ),
     'causal',
   ),
-  source: v.optional(text(`${forPairs}file of sources, a line each`)),
-  target: v.optional(text(`${forPairs}file of targets, a line each, aligned with the sources`)),
-  validSource: v.optional(text(`${forPairs}sources of the valid part`)),
-  validTarget: v.optional(text(`${forPairs}targets of the valid part`)),
+  source: v.optional(text('File of sources, a line each, for sequence-to-sequence', noFile)),
+  target: v.optional(text('File of targets, a line each, aligned with the sources', noFile)),
+  validSource: v.optional(text('Sources of the valid part', noFile)),
+  validTarget: v.optional(text('Targets of the valid part', noFile)),
   validData: v.optional(
     text(
       'Valid part of a labelled .tsv (text, tab, label) or of a .jsonl (prompt, completion), whose train part is in data',
+      noFile,
     ),
   ),
   tokensPerBatch: v.optional(
-    positiveInteger(`${forPairs}size of a micro-step on its longer side, padding included`, {
+    positiveInteger('Size of a micro-step on its longer side with padding, for sequence-to-sequence', {
       unit: 'tokens',
     }),
     2048,
   ),
-  maskProbability: v.optional(fraction('masked: share of the tokens that are predicted'), 0.15),
-  wholeWords: v.optional(onOff('masked: predict all tokens of a word or none'), false),
+  maskProbability: v.optional(fraction('Share of the tokens that are predicted, for masked'), 0.15),
+  wholeWords: v.optional(onOff('Predict all tokens of a word or none, for masked'), false),
   noiseDensity: v.optional(
-    fraction('span-corruption, denoising: share of the tokens left out', {
+    fraction('Share of the tokens left out, for span-corruption and denoising', {
       defaultFrom: '0.15; 0.3 for denoising',
     }),
   ),
-  meanSpanLength: v.optional(
-    positiveNumber('span-corruption, denoising: mean length of a span', { unit: 'tokens' }),
-    3,
-  ),
+  meanSpanLength: v.optional(positiveNumber('Mean length of a span that is left out', { unit: 'tokens' }), 3),
   ...classifierEntries,
+} satisfies v.ObjectEntries;
+
+/** What a run starts from, and what of it is trained. */
+export const fineTuningEntries = {
+  initFrom: v.optional(
+    text(
+      'Run or checkpoint whose tokenizer and weights are taken over, as far as tensors fit by name and shape',
+      noFile,
+    ),
+  ),
+  freeze: v.optional(text('Parts that stay as they are, such as embedding,layers.0', noFile)),
+  layerDecay: v.optional(
+    v.pipe(
+      v.number(),
+      v.gtValue(0),
+      v.maxValue(1),
+      v.description('Learning rate of a layer as a share of that of the layer above it'),
+    ),
+    1,
+  ),
 } satisfies v.ObjectEntries;

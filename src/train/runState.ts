@@ -104,6 +104,18 @@ export class RunState {
     );
   }
 
+  /** Takes over the tensors of a checkpoint that fit by name and shape; returns the names of those that it has not. */
+  async adoptWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<{ taken: number; missing: string[] }> {
+    const missing: string[] = [];
+    await readTensors(
+      `${folder}/${weightsName}`,
+      this.tensors,
+      (offset, values) => this.session.write('parameters', offset, values),
+      (name) => missing.push(name),
+    );
+    return { taken: this.tensors.length - missing.length, missing };
+  }
+
   /** Puts weights and optimizer state back and returns where the run was. */
   async restoreAll(checkpoint: Checkpoint): Promise<RunPosition> {
     const position = (await readCheckpointJson(checkpoint, positionName)) as RunPosition;

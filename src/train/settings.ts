@@ -13,7 +13,7 @@ import {
   text,
 } from '../models/settingFields.js';
 import { metricNames } from '../objectives/metrics.js';
-import { objectiveEntries } from './objectiveSettings.js';
+import { fineTuningEntries, objectiveEntries } from './objectiveSettings.js';
 import { defaults } from './trainerOptions.js';
 
 export const dataEntries = {
@@ -23,7 +23,19 @@ export const dataEntries = {
     ),
     'sotu',
   ),
-  tokenizer: v.optional(choice(['characters', 'bytes'], 'What a token is'), 'characters'),
+  tokenizer: v.optional(
+    text(
+      'What a token is: characters, bytes, bpe, words, a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe',
+    ),
+    'characters',
+  ),
+  vocabSize: v.optional(
+    positiveInteger('Vocabulary of a tokenizer that is learnt: bpe, words', {
+      unit: 'tokens',
+      defaultFrom: '8,000 for bpe, every word for words',
+    }),
+  ),
+  minCount: v.optional(positiveInteger('A word that occurs less often is unknown to a words tokenizer'), 1),
   clean: v.optional(
     choice(['none', 'text8'], 'Cleaning before tokenising: text8 leaves a-z and spaces'),
     'none',
@@ -134,6 +146,7 @@ export const runEntries = {
 
 const groups = {
   Objective: objectiveEntries,
+  'Fine-tuning': fineTuningEntries,
   Model: modelEntries,
   Data: dataEntries,
   Optimization: optimizationEntries,
@@ -144,6 +157,7 @@ const groups = {
 export const trainSettingsSchema = v.pipe(
   v.strictObject({
     ...objectiveEntries,
+    ...fineTuningEntries,
     ...modelEntries,
     ...dataEntries,
     ...optimizationEntries,

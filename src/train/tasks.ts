@@ -31,6 +31,7 @@ import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { pairBuckets, sequenceToSequence } from '../objectives/sequenceToSequence.js';
 import { denoising, spanCorruption } from '../objectives/spanCorruption.js';
 import { appendTokens } from '../text/appendedTokens.js';
+import type { SpecialTokenName } from '../text/specialTokens.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { sequenceLengthFrom } from './fromSettings.js';
 import { type ObjectiveName, objectiveEntries } from './objectiveSettings.js';
@@ -77,9 +78,11 @@ const encoderDecoderOf = (config: AnyTransformerConfig) => new EncoderDecoder(co
 async function openText(
   settings: TrainSettings,
   known: KnownTask,
+  specialTokens: readonly SpecialTokenName[] = [],
 ): Promise<{ data: TextData; size: string }> {
-  const { data: name, tokenizer, clean, split } = settings;
-  const data = await textData(name, { clean, split, ...known, tokenizer: known.tokenizer ?? tokenizer });
+  const { data: name, tokenizer, vocabSize, minCount, clean, split } = settings;
+  const building = { vocabSize, minCount, specialTokens, clean, split };
+  const data = await textData(name, { ...building, ...known, tokenizer: known.tokenizer ?? tokenizer });
   return { data, size: `${data.source.count.toLocaleString('en-US')} tokens of ${name}` };
 }
 
@@ -102,7 +105,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     architectures: ['encoder'],
     family: 'bert',
     async open(settings, known) {
-      const { data, size } = await openText(settings, known);
+      const { data, size } = await openText(settings, known, ['mask', 'cls']);
       const { ids, vocabSize } = appendTokens(data.tokenizer, ['mask', 'cls']);
       const { maskProbability: probability, wholeWords } = settings;
       const objective = masked({
@@ -128,7 +131,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
         throw new ConfigError('--valid-source and --valid-target go together');
       const train = await readPairs(source, target);
       const valid = validSource && validTarget ? await readPairs(validSource, validTarget) : undefined;
-      const data = pairData(settings, source, train, valid, known);
+      const data = await pairData(settings, source, train, valid, known);
       const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos']);
       const buckets = pairBuckets(data.parts.train!, {
         tokensPerBatch,
@@ -146,8 +149,12 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const { validData, pooling, classifierDropout } = settings;
       const { train, valid } = await readParts(settings, validData, readLabelled);
       const labelNames = known.labelNames ?? [...new Set(train.labels)].sort();
-      const texts = [...train.texts, ...(valid?.texts ?? [])];
-      const tokenizer = known.tokenizer ?? tokenizerFor(settings.tokenizer, texts);
+      // Characters have no token for one that is not known, so theirs are those of all parts.
+      const texts =
+        settings.tokenizer === 'characters' ? [...train.texts, ...(valid?.texts ?? [])] : train.texts;
+      const tokenizer =
+        known.tokenizer ??
+        (await tokenizerFor({ ...settings, specialTokens: ['unk', 'mask', 'cls'] }, texts));
       const part = ({ texts, labels }: typeof train, what: string) => ({
         rows: tokenRows(texts, tokenizer),
         labels: labelNumbers(labels, labelNames, what),
@@ -171,11 +178,10 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     family: 'gpt2',
     async open(settings, known) {
       const { train, valid } = await readParts(settings, settings.validData, readCompletions);
-      const data = pairData(settings, settings.data, train, valid, known);
+      const data = await pairData(settings, settings.data, train, valid, known);
       const { tokenizer } = data;
-      const own = (tokenizer as { specialTokens?: { eos?: number } }).specialTokens?.eos;
       // Without a token for it a completion ends with its line, so that the vocabulary stays that of the pretrained model.
-      const eos = own ?? tokenizer.encode('\n')[0];
+      const eos = tokenizer.specialTokens.eos ?? tokenizer.encode('\n')[0];
       const { labelSmoothing } = settings;
       const objective = completion({
         lengths: lengthsUpTo(sequenceLengthFrom(settings)),
@@ -207,7 +213,7 @@ function corruptionKind(names: readonly string[]): Kind {
     architectures: ['encoderDecoder'],
     family: 'bart',
     async open(settings, known) {
-      const { data, size } = await openText(settings, known);
+      const { data, size } = await openText(settings, known, ['bos', 'eos']);
       const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos', ...names]);
       const { noiseDensity, meanSpanLength, labelSmoothing } = settings;
       const sequenceLength = sequenceLengthFrom(settings) - 1; // leaves room for the end of the target
@@ -240,15 +246,17 @@ async function readParts<Rows>(
   };
 }
 
-function pairData(
+async function pairData(
   settings: TrainSettings,
   name: string,
   train: TextPairs,
   valid: TextPairs | undefined,
   known: KnownTask,
-): PairData {
-  const both = [train, ...(valid ? [valid] : [])].flatMap(({ source, target }) => [...source, ...target]);
-  const tokenizer = known.tokenizer ?? tokenizerFor(settings.tokenizer, [...both, '\n']);
+): Promise<PairData> {
+  const textsOf = ({ source, target }: TextPairs) => [...source, ...target];
+  const texts = [...textsOf(train), ...(valid && settings.tokenizer === 'characters' ? textsOf(valid) : [])];
+  const choice = { ...settings, specialTokens: ['unk', 'bos', 'eos'] as const };
+  const tokenizer = known.tokenizer ?? (await tokenizerFor(choice, texts));
   const part = ({ source, target }: TextPairs) => ({
     source: tokenRows(source, tokenizer),
     target: tokenRows(target, tokenizer),
