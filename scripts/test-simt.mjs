@@ -66,6 +66,8 @@ for (const { name, sanitize, flops, seeds, faults } of KINDS) {
   tally.check(`matrix products (${name})`, () =>
     runProgram(program('product'), [String(seeds)], { seconds: SECONDS, env }),
   );
+  for (const stem of ['tuning', 'ranges'])
+    tally.check(`${stem} (${name})`, () => runProgram(program(stem), [], { seconds: SECONDS, env }));
   // The thread sanitizer would end at the first of them.
   if (sanitize !== 'thread')
     tally.check(`faults (${name})`, () => runProgram(program('faults'), [], { seconds: SECONDS, env }));

@@ -23,6 +23,7 @@ export interface StepperOptions {
   readonly seed: number;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
+  readonly tf32?: boolean;
 }
 
 /** What one update reports. */
@@ -70,16 +71,20 @@ export class Stepper {
     });
     this.batch = allocateBatch(shape);
     this.queues = gradientAccumulationSteps === 1;
-    this.session = Session.open({ device: options.device, threads: options.threads });
+    this.session = Session.open({
+      device: options.device,
+      threads: options.threads,
+      tf32: options.tf32,
+    });
   }
 
-  /** Compiles, loads and gives parameters their first values, once. */
-  load(): Promise<void> {
-    this.loading ??= this.loadOnce();
+  /** Compiles, loads and gives parameters their first values, once; `matmulChoices` as for Session.load. */
+  load(matmulChoices?: string): Promise<void> {
+    this.loading ??= this.loadOnce(matmulChoices);
     return this.loading;
   }
 
-  private async loadOnce(): Promise<void> {
+  private async loadOnce(matmulChoices?: string): Promise<void> {
     const { model, seed } = this.options;
     const kinds: TrainingProgram[] = this.queues
       ? ['step', 'evaluate']
@@ -87,6 +92,7 @@ export class Stepper {
     const loaded = await LoadedProgram.load(
       this.session,
       kinds.map((kind) => this.builder.build(kind)),
+      matmulChoices,
     );
     this.programs = new Map(kinds.map((kind, index) => [kind, loaded[index]]));
     for (const { entry, values } of initialValues(model, this.table, seed)) {

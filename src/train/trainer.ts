@@ -1,4 +1,5 @@
 import {
+  type Checkpoint,
   hasCheckpoints,
   latestCheckpoint,
   openCheckpoint,
@@ -14,6 +15,7 @@ import type { BeamOptions, Hypothesis } from '../generate/beamSearch.js';
 import { type Completion, type GenerateOptions, Generator } from '../generate/generate.js';
 import { EarlyStopping } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
+import { changedMatmulChoices } from './matmulChoices.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
 import { type FilledOptions, fillOptions, type TrainerOptions } from './trainerOptions.js';
@@ -62,8 +64,10 @@ export class Trainer {
   /** Trains until maxSteps, an early stop or the signal, and reports as it goes. */
   async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingEvent> {
     const { out, resume } = this.options;
-    await this.stepper.load();
-    if (resume) yield* this.resumeRun();
+    const checkpoint = resume ? await latestCheckpoint(out!) : undefined;
+    const position = checkpoint && (await RunState.positionOf(checkpoint));
+    await this.stepper.load(position?.matmulChoices);
+    if (checkpoint && position) yield* this.resumeRun(checkpoint, position);
     else if (out && (await hasCheckpoints(out))) {
       throw new ConfigError(
         `${out} holds checkpoints of an earlier run; resume it, or choose another folder`,
@@ -272,13 +276,12 @@ export class Trainer {
     return this.close();
   }
 
-  private async *resumeRun(): AsyncGenerator<TrainingEvent> {
+  private async *resumeRun(checkpoint: Checkpoint, position: RunPosition): AsyncGenerator<TrainingEvent> {
     const out = this.options.out!;
-    const checkpoint = await latestCheckpoint(out);
     for (const { folder, reason } of checkpoint.skipped) {
       yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
     }
-    const position = await this.state.restoreAll(checkpoint);
+    await this.state.restoreAll(checkpoint);
     const now = this.runSettings();
     for (const [name, before] of Object.entries(position.run)) {
       if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
@@ -296,6 +299,9 @@ export class Trainer {
       const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
       yield { event: 'notice', step: position.step, message };
     }
+    const { device, matmulChoices } = this.stepper.session.stats();
+    const changed = changedMatmulChoices(position.matmulChoices ?? '', matmulChoices);
+    if (device === 'cuda' && changed) yield { event: 'notice', step: position.step, message: changed };
     this.step = position.step;
     this.evaluationDue = position.evaluationDue;
     this.recentLosses = [...position.recentLosses];
@@ -309,6 +315,7 @@ export class Trainer {
       evaluationDue: this.evaluationDue,
       recentLosses: this.recentLosses,
       earlyStopping: this.earlyStopping.state,
+      matmulChoices: this.stepper.session.stats().matmulChoices,
       run: this.runSettings(),
     };
   }
@@ -327,6 +334,7 @@ export class Trainer {
       clip,
       tokens: data.source.count,
       train: data.parts.train,
+      tf32: this.options.tf32 ?? false,
       isa: this.stepper.session.stats().isa,
     };
   }
