@@ -37,7 +37,12 @@ export {
   type MaskedLanguageModelInputs,
 } from './models/encoder.js';
 export { type DecodeInputs, type EncodeInputs, EncoderDecoder } from './models/encoderDecoder.js';
-export { type ConfiguredModel, modelFromConfigJson, toConfigJson } from './models/huggingFace.js';
+export {
+  type ConfiguredModel,
+  languageModel,
+  modelFromConfigJson,
+  toConfigJson,
+} from './models/huggingFace.js';
 export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js';
 export { type Pooling, pool } from './models/pooling.js';
 export * from './nn/index.js';
@@ -47,5 +52,5 @@ export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
-export { adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
+export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
 export { Trainer, type TrainerOptions } from './train/trainer.js';
