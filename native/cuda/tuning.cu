@@ -286,8 +286,8 @@ bool MatmulTuner::restore(const std::string& name, const Call& call, MatmulChoic
   std::string library, version, way, digits;
   words >> library;
   if (library == "own") {
-    if (words >> way) words >> choice.tile;
-    return choice.tile >= PLANNED_TILE && choice.tile < MATMUL_TILES && !words.bad();
+    if (!(words >> way)) return true;
+    return way == "tile" && words >> choice.tile && choice.tile >= 0 && choice.tile < MATMUL_TILES;
   }
   words >> version >> way >> digits;
   if (library != "cublasLt" || version != cublas_->version() || (way != "fused" && way != "finished") || digits.size() != 128 ||
