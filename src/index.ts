@@ -1,8 +1,10 @@
 /** Train, fine-tune and run Transformers. What is exported here is the public API; all else may change. */
 export { compile, gradients, type Program } from './compile/index.js';
+export * from './data/rowData.js';
+export { documentRows, memoryRows, type TokenRows } from './data/rows.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
-export type { LanguageModelScore } from './evaluate/perplexity.js';
+export type { Score } from './evaluate/score.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
 export { PretrainedModel } from './generate/pretrained.js';
@@ -47,7 +49,15 @@ export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js
 export { type Pooling, pool } from './models/pooling.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
-export type { Objective } from './objectives/objective.js';
+export * from './objectives/classification.js';
+export type { MetricName, Metrics } from './objectives/metrics.js';
+export * from './objectives/objective.js';
+export {
+  pairBuckets,
+  type SequenceToSequenceModel,
+  type SequenceToSequenceOptions,
+  sequenceToSequence,
+} from './objectives/sequenceToSequence.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export type { TrainingEvent } from './train/events.js';

@@ -5,6 +5,7 @@ import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
+import { profile } from './profile.js';
 import { train } from './train.js';
 import { verify } from './verify.js';
 
@@ -14,6 +15,7 @@ process.exitCode = await main(process.argv.slice(2), [
   generate,
   prepare,
   plan,
+  profile,
   verify,
   doctor,
 ]);
