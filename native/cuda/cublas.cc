@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "device.h"
 #include "shared_library.h"
 
 namespace heddle { namespace cuda {
@@ -65,7 +64,7 @@ bool describe_matrix(const Operand& operand, CublasProduct::Matrix& matrix) {
 // Of BIAS, GELU, GELU_AUX and DGELU what is exactly ours: their GELU is that with tanh. Bias gradients (DGELU_BGRAD, BGRADB)
 // are outputs that matmul does not have.
 bool describe_epilogue(const Call& call, CublasProduct& p) {
-  const auto& attributes = attributes_of<MatmulAttributes>(call);
+  const auto& attributes = *static_cast<const MatmulAttributes*>(call.attributes);
   const Operand &bias = call.in[2], &addend = call.in[3], &preactivation = call.in[4], &kept = call.out[1];
   p.epilogue = 0;
   if (bias.data) {
@@ -102,7 +101,8 @@ bool describe_for_cublas(const Call& call, bool is_fused, void* product, CublasP
   p = CublasProduct();
   p.real = a.dtype == BF16 ? TYPE_BF16 : TYPE_F32;
   p.compute = p.real == TYPE_F32 && matmul_context(call).tf32 ? COMPUTE_TF32 : COMPUTE_F32;
-  p.batches = extent_of(a, 0, a.rank - 2);
+  p.batches = 1;
+  for (int axis = 0; axis < a.rank - 2; axis++) p.batches *= a.shape[axis];
   p.columns = a.shape[last - 1], p.depth = a.shape[last], p.rows = b.shape[b.rank - 1];
   if (p.depth == 0 || p.columns >= most || p.depth >= most || p.rows >= most || p.batches > 65535) return false;
   if (!describe_matrix(b, p.a) || !describe_matrix(a, p.b)) return false;
