@@ -46,6 +46,7 @@ export const train = defineCommand({
       out,
       device: settings.device as Device,
       threads: settings.threads,
+      tf32: settings.tf32,
       earlyStoppingMetric: settings.earlyStoppingMetric,
       initFrom: settings.initFrom,
       settings: task.settings,
