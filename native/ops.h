@@ -4,18 +4,19 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0xbed07c9a78885274ull;
+constexpr uint64_t OPS_HASH = 0x967ce41e10872a9bull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
 enum Epilogue : int32_t { EPILOGUE_NONE, EPILOGUE_ACTIVATION, EPILOGUE_ACTIVATION_BACKWARD };
 enum ClipMode : int32_t { CLIP_NONE, CLIP_NORM, CLIP_RESCALE, CLIP_VALUE };
-enum Scalar : int32_t { SCALAR_LEARNING_RATE, SCALAR_SEED, SCALAR_STEP, SCALAR_MICRO_STEP, SCALAR_ROW_OFFSET, SCALAR_TEMPERATURE, SCALAR_TOP_K, SCALAR_TOP_P };
-constexpr int SCALAR_COUNT = 8;
+enum Scalar : int32_t { SCALAR_LEARNING_RATE, SCALAR_SEED, SCALAR_STEP, SCALAR_MICRO_STEP, SCALAR_ROW_OFFSET, SCALAR_TEMPERATURE, SCALAR_TOP_K, SCALAR_TOP_P, SCALAR_MIN_P, SCALAR_TYPICAL_P, SCALAR_REPETITION_PENALTY, SCALAR_NO_REPEAT_NGRAM_SIZE };
+constexpr int SCALAR_COUNT = 12;
 
 // Attributes of each op, as they stand in a program.
 struct AttentionAttributes { int32_t causal; int32_t window; float scale; float dropout; int32_t site; };
 struct AttentionBackwardAttributes { int32_t causal; int32_t window; float scale; float dropout; int32_t site; };
+struct BeamCandidatesAttributes { int32_t candidates; };
 struct ScaleAttributes { float factor; float shift; };
 struct UnaryAttributes { UnaryKind kind; };
 struct ActivationAttributes { ActivationKind kind; };
@@ -45,6 +46,7 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(attention, "B T H D rows;P S G D rows;P S G D rows;B i32 ?;B i32 ?;B T i32 ?;H ?;B S i32 ?", "B T H D rows;B H T", 20, 0) \
   X(attention_backward, "B T H D rows;P S G D rows;P S G D rows;B T H D rows;B H T;B T H D rows;B i32 ?;B i32 ?;B T i32 ?;H ?", "B T H D rows;P S G D rows;P S G D rows", 20, 0) \
   X(cache_write, "P S G D;B T G D rows;B i32;B i32 ?", "", 0, 1) \
+  X(beam_candidates, "K B V;K B", "B M;B M i32;B M i32", 4, 0) \
   X(add, "* strided;* strided", "*", 0, 0) \
   X(subtract, "* strided;* strided", "*", 0, 0) \
   X(multiply, "* strided;* strided", "*", 0, 0) \
@@ -80,12 +82,14 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32", "", 24, 45) \
   X(sgd, "N;N;N;K 2;4 i32;1;1 i32", "", 20, 21) \
   X(sample, "B V", "B i32;B", 0, 0) \
+  X(penalize_repetition, "B V;B S i32;B i32", "B V", 0, 0) \
 
 // name, types of the attributes (a number: so many names), and for each output the inputs whose memory it may take
 #define HEDDLE_OP_CHECKS(X) \
   X(attention, "bool i32 f32 f32 i32", "0 0") \
   X(attention_backward, "bool i32 f32 f32 i32", "0 0 0") \
   X(cache_write, "", "") \
+  X(beam_candidates, "i32", "0 0 0") \
   X(add, "", "3") \
   X(subtract, "", "3") \
   X(multiply, "", "3") \
@@ -121,7 +125,8 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(adamw, "f32 f32 f32 f32 4 f32", "") \
   X(sgd, "f32 f32 bool 4 f32", "") \
   X(sample, "", "0 0") \
+  X(penalize_repetition, "", "0") \
 
-constexpr int OP_COUNT = 38;
+constexpr int OP_COUNT = 40;
 
 }  // namespace heddle

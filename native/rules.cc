@@ -168,6 +168,9 @@ class Check {
         require(extent('B') <= extent('P') && extent('T') <= extent('S'), "a cache at least as large as the values");
         break;
       case OP_embedding_backward: require(attribute(0) == extent('V'), "as many rows as the table has"); break;
+      case OP_beam_candidates:
+        require(attribute(0) == extent('M') && extent('K') <= 256, "at most 256 beams, and as many candidates as it is asked for");
+        break;
       case OP_positions: require(attribute(0) == extent('T'), "the length of its output"); break;
       case OP_arange: require(attribute(0) == extent('N'), "the length of its output"); break;
       case OP_sinusoidal: require(attribute(0) == extent('C'), "the size of its output"); break;
@@ -236,7 +239,8 @@ class Check {
       case OP_layer_norm_backward: return 32 * 2 * 4 * extent('C');
       case OP_rms_norm_backward: return 32 * 4 * extent('C');
       case OP_gradient_norm: return 8 * ((extent('N') + 16383) / 16384);
-      case OP_sample: return 8 * extent('B') * extent('V');
+      case OP_sample: return 12 * extent('B') * extent('V');
+      case OP_beam_candidates: return 8 * extent('K') * extent('B') * extent('M');
       default: return 0;
     }
   }

@@ -3,7 +3,8 @@ export { compile, gradients, type Program } from './compile/index.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
 export type { LanguageModelScore } from './evaluate/perplexity.js';
-export type { GeneratedToken, GenerateOptions } from './generate/generate.js';
+export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
+export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
 export { PretrainedModel } from './generate/pretrained.js';
 export { Graph } from './graph/graph.js';
 export { defineOp } from './graph/op.js';
@@ -11,8 +12,34 @@ export { Tensor } from './graph/tensor.js';
 export { isTraining } from './graph/trace.js';
 export { diagnose } from './inspect/doctor.js';
 export { planTraining, type TrainingPlan } from './inspect/plan.js';
-export { type DecoderConfig, type DecoderOptions, decoderConfig } from './models/config.js';
+export {
+  Classifier,
+  type ClassifierConfig,
+  type ClassifierOptions,
+  classifierConfig,
+} from './models/classifier.js';
+export {
+  type DecoderConfig,
+  type DecoderOptions,
+  decoderConfig,
+  type EncoderConfig,
+  type EncoderDecoderConfig,
+  type EncoderDecoderOptions,
+  type EncoderOptions,
+  encoderConfig,
+  encoderDecoderConfig,
+} from './models/config.js';
 export { Decoder, type LanguageModel, type LanguageModelInputs } from './models/decoder.js';
+export {
+  Encoder,
+  type EncoderInputs,
+  MaskedLanguageModel,
+  type MaskedLanguageModelInputs,
+} from './models/encoder.js';
+export { type DecodeInputs, type EncodeInputs, EncoderDecoder } from './models/encoderDecoder.js';
+export { type ConfiguredModel, modelFromConfigJson, toConfigJson } from './models/huggingFace.js';
+export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js';
+export { type Pooling, pool } from './models/pooling.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
 export type { Objective } from './objectives/objective.js';

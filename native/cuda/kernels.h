@@ -18,6 +18,7 @@ HEDDLE_OPS(HEDDLE_DECLARE)
 #define HEDDLE_CUDA_WORKSPACES(X) \
   X(attention) \
   X(attention_backward) \
+  X(beam_candidates) \
   X(embedding_backward) \
   X(gradient_norm) \
   X(layer_norm_backward) \

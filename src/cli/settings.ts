@@ -146,10 +146,14 @@ function remarks({ unit, kind, defaultValue, defaultFrom }: Setting): string {
   const parts = unit === undefined ? [] : [unit];
   if (defaultFrom !== undefined) parts.push(`default: ${defaultFrom}`);
   else if (defaultValue !== undefined && !(kind === 'switch' && defaultValue === false)) {
-    parts.push(`default ${kind === 'switch' ? 'on' : defaultValue}`);
+    parts.push(`default ${kind === 'switch' ? 'on' : readable(defaultValue)}`);
   }
   return parts.length === 0 ? '' : ` (${parts.join('; ')})`;
 }
+
+/** Texts with line breaks and the like in them are shown quoted. */
+const readable = (value: unknown): string =>
+  typeof value === 'string' && value !== value.trim() ? JSON.stringify(value) : String(value);
 
 function fold(text: string, width: number): string[] {
   const lines = [''];

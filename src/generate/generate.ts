@@ -1,55 +1,71 @@
-import { DataError } from '../errors.js';
 import type { LanguageModel } from '../models/decoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
-import { encodeScalars } from '../ops/scalars.js';
-import { LoadedProgram } from '../runtime/loadedProgram.js';
 import type { Session } from '../runtime/session.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { decodingProgram } from './programs.js';
+import { type BeamOptions, beamSearch, type Hypothesis } from './beamSearch.js';
+import { DecodingPrograms } from './decodingPrograms.js';
+import { type EndOptions, tokenLimit } from './ends.js';
 import { type Sampling, type SamplingOptions, samplingOf } from './sampling.js';
+import { keptTokens, Sequence } from './sequence.js';
+import { StopStrings } from './stopping.js';
 
-export interface GenerateOptions extends SamplingOptions {
-  /** Tokens to generate. Default 200. */
-  maxNewTokens?: number;
-  /** Ends generation after the current token. */
-  signal?: AbortSignal;
-  /** Told when the text outgrows the context and its beginning is forgotten. Default: a warning of the process. */
-  onNotice?: (message: string) => void;
+export interface GenerateOptions extends SamplingOptions, EndOptions {
+  /** Ends the text before the first of these strings. Default: none. */
+  stop?: readonly string[];
 }
 
 export interface GeneratedToken {
   readonly token: number;
-  /** Natural logarithm of the token's probability under the model, before any cut of the distribution. */
+  /** Natural logarithm of the token's probability under the model (and penalties), before temperature and any cut. */
   readonly logProbability: number;
 }
 
+/** One text of a batch. */
+export interface Completion {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** Of each token. */
+  readonly logProbabilities: readonly number[];
+  /** Why it ended: at `endToken`, at a stop string, at maxNewTokens, or by the signal. */
+  readonly end: 'end' | 'stop' | 'length' | 'aborted';
+}
+
+const warn = (message: string): void => process.emitWarning(message);
+
 /** Continues texts with a model whose parameters are in a session; a training session will do. */
 export class Generator {
-  private readonly programs = new Map<number, Promise<LoadedProgram>>();
+  private readonly programs: DecodingPrograms;
+  /** Whose tokens the cache holds: texts that are generated in turns each go over theirs again. */
+  private holder: object | undefined;
 
   /** `capacity` is the longest context, in tokens. */
   constructor(
-    private readonly session: Session,
-    private readonly model: LanguageModel,
-    private readonly table: ParameterTable,
+    session: Session,
+    model: LanguageModel,
+    table: ParameterTable,
     private readonly tokenizer: Tokenizer,
     private readonly capacity: number,
-  ) {}
+  ) {
+    this.programs = new DecodingPrograms(session, model, table, tokenizer.vocabSize, capacity);
+  }
 
   /** Makes room for the parameters, so that they can be written. */
-  async load(): Promise<void> {
-    await this.program(1);
+  load(): Promise<void> {
+    return this.programs.load();
   }
 
   /** The text after `prompt`, piece by piece. An empty prompt starts from token 0. */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
     const decoder = this.tokenizer.decoder();
+    const stop = new StopStrings(options.stop ?? []);
     const ids = Array.from(this.tokenizer.encode(prompt));
     for await (const { token } of this.generateTokens(ids, options)) {
-      const piece = decoder.write([token]);
-      if (piece) yield piece;
+      const { text, stopped } = stop.write(decoder.write([token]));
+      if (text) yield text;
+      if (stopped) return;
     }
-    const rest = decoder.end();
+    const { text, stopped } = stop.write(decoder.end());
+    const rest = stopped ? text : text + stop.end();
     if (rest) yield rest;
   }
 
@@ -58,75 +74,128 @@ export class Generator {
     prompt: readonly number[],
     options: GenerateOptions = {},
   ): AsyncGenerator<GeneratedToken> {
-    const { maxNewTokens = 200, signal, onNotice = (message) => process.emitWarning(message) } = options;
-    if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 0) {
-      throw new DataError(`maxNewTokens must be a whole number, but it is ${maxNewTokens}`);
-    }
+    const maxNewTokens = tokenLimit(options);
     const sampling = samplingOf(options);
-    const ids = prompt.length ? [...prompt] : [0];
-    let cached = 0; // tokens of `ids`, from `begin` on, that are in the cache
-    let begin = 0;
-    let noticed = false;
-    for (let step = 0; step < maxNewTokens && !signal?.aborted; step++) {
-      if (ids.length - begin > this.capacity) {
-        if (!noticed) onNotice(this.slidingNotice(ids.length));
-        noticed = true;
-        // Forgetting a quarter at once: going over the rest anew is paid for by many cheap steps.
-        begin = ids.length - Math.max(1, Math.ceil(0.75 * this.capacity));
-        cached = 0;
-      }
-      const drawn = await this.step(ids, begin, cached, sampling, step);
-      cached = this.model.keepsCache ? ids.length - begin : 0;
-      ids.push(drawn.token);
+    const sequence = new Sequence(prompt);
+    const notice = this.slidingNotice(options);
+    for (let step = 0; step < maxNewTokens && !options.signal?.aborted; step++) {
+      const [drawn] = await this.step([sequence], sequence, sampling, step, notice);
+      if (drawn.token === options.endToken) return;
+      sequence.ids.push(drawn.token);
       yield drawn;
     }
   }
 
-  private slidingNotice(length: number): string {
-    return (
-      `the text is ${length} tokens long but the context holds ${this.capacity}: ` +
-      `generation goes on from its last ${Math.ceil(0.75 * this.capacity)} tokens, and so again whenever the context is full`
+  /** Continues several prompts at once, each in a row of its own; the texts come in the order of the prompts. */
+  async generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
+    const maxNewTokens = tokenLimit(options);
+    const sampling = samplingOf(options);
+    const notice = this.slidingNotice(options);
+    const texts = prompts.map((prompt) => new BatchText(this.tokenizer, prompt, options));
+    const holder = texts;
+    for (let step = 0; step < maxNewTokens && !options.signal?.aborted; step++) {
+      if (texts.every(({ end }) => end)) break;
+      const sequences = texts.map((text) => (text.end ? undefined : text.sequence));
+      const drawn = await this.step(sequences, holder, sampling, step, notice);
+      texts.forEach((text, row) => {
+        if (!text.end) text.take(drawn[row]);
+      });
+    }
+    return texts.map((text) => text.completion(options.signal?.aborted ? 'aborted' : 'length'));
+  }
+
+  /**
+   * The most probable continuations of each prompt, best first, found by beam search; all prompts share the device's steps.
+   * Prompt and continuation must fit the context.
+   */
+  async beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
+    this.holder = undefined;
+    const ids = prompts.map((prompt) => new Sequence(Array.from(this.tokenizer.encode(prompt))).ids);
+    const found = await beamSearch(this.programs, ids, { onNotice: warn, ...options });
+    return found.map((hypotheses) =>
+      hypotheses.map((hypothesis) => ({ ...hypothesis, text: this.tokenizer.decode(hypothesis.tokens) })),
     );
   }
 
+  private slidingNotice({ onNotice = warn }: EndOptions): (length: number) => void {
+    let noticed = false;
+    return (length) => {
+      if (!noticed)
+        onNotice(
+          `the text is ${length} tokens long but the context holds ${this.capacity}: generation goes on from its ` +
+            `last ${keptTokens(this.capacity)} tokens, and so again whenever the context is full`,
+        );
+      noticed = true;
+    };
+  }
+
+  /** Draws a token for each sequence; one that is undefined has ended. */
   private async step(
-    ids: readonly number[],
-    begin: number,
-    cached: number,
+    sequences: readonly (Sequence | undefined)[],
+    holder: object,
     sampling: Sampling,
     step: number,
-  ): Promise<GeneratedToken> {
-    const fresh = ids.slice(begin + cached);
-    const length = this.bucket(fresh.length, cached);
-    const program = await this.program(length);
-    program.input('inputIds').fill(0).set(fresh);
-    program.input('starts')[0] = cached;
-    program.input('lengths')[0] = fresh.length;
-    program.input('totals')[0] = cached + fresh.length;
-    program.input('lastPlaces')[0] = fresh.length - 1;
-    const outputs = await program.run(encodeScalars({ ...sampling, step }));
-    return { token: outputs.get<'i32'>('token')[0], logProbability: outputs.scalar('logProbability') };
+    notice: (length: number) => void,
+  ): Promise<GeneratedToken[]> {
+    const keeps = this.programs.model.keepsCache && this.holder === holder;
+    this.holder = holder;
+    const rows = sequences.map((sequence) => {
+      if (!sequence) return { fresh: [], cached: 0, ids: [] };
+      if (!keeps) sequence.cached = 0;
+      if (sequence.slide(this.capacity)) notice(sequence.ids.length);
+      const row = { fresh: sequence.fresh(), cached: sequence.cached, ids: sequence.ids };
+      sequence.markCached();
+      return row;
+    });
+    const outputs = await this.programs.run({ rows, choice: { kind: 'sample' }, sampling, step });
+    const [tokens, logProbabilities] = [outputs.get<'i32'>('token'), outputs.get('logProbability')];
+    return rows.map((_, row) => ({ token: tokens[row], logProbability: logProbabilities[row] }));
+  }
+}
+
+/** A text of a batch while it grows. */
+class BatchText {
+  readonly sequence: Sequence;
+  end: Completion['end'] | undefined;
+  private readonly tokens: number[] = [];
+  private readonly logProbabilities: number[] = [];
+  private readonly decoder;
+  private readonly stop: StopStrings;
+  private text = '';
+
+  constructor(
+    tokenizer: Tokenizer,
+    prompt: string,
+    private readonly options: GenerateOptions,
+  ) {
+    this.sequence = new Sequence(Array.from(tokenizer.encode(prompt)));
+    this.decoder = tokenizer.decoder();
+    this.stop = new StopStrings(options.stop ?? []);
   }
 
-  /** New tokens go through the smallest of a few programs: one token, or a power of two of at least 16. */
-  private bucket(length: number, cached: number): number {
-    if (length === 1) return 1;
-    const power = Math.max(16, 2 ** Math.ceil(Math.log2(length)));
-    return Math.min(power, this.capacity - cached);
+  take({ token, logProbability }: GeneratedToken): void {
+    if (token === this.options.endToken) {
+      this.end = 'end';
+      return;
+    }
+    this.sequence.ids.push(token);
+    this.tokens.push(token);
+    this.logProbabilities.push(logProbability);
+    this.write(this.decoder.write([token]));
   }
 
-  private program(length: number): Promise<LoadedProgram> {
-    const known = this.programs.get(length);
-    if (known) return known;
-    const compiled = decodingProgram(
-      this.model,
-      this.table,
-      this.tokenizer.vocabSize,
-      { rows: 1, capacity: this.capacity },
-      length,
-    );
-    const loading = LoadedProgram.load(this.session, [compiled]).then(([program]) => program);
-    this.programs.set(length, loading);
-    return loading;
+  completion(otherwise: 'aborted' | 'length'): Completion {
+    const stopped = this.end === 'stop' || this.write(this.decoder.end());
+    if (!stopped) this.text += this.stop.end();
+    const { text, tokens, logProbabilities } = this;
+    return { text, tokens, logProbabilities, end: this.end ?? otherwise };
+  }
+
+  /** Returns whether a stop string was found. */
+  private write(piece: string): boolean {
+    const { text, stopped } = this.stop.write(piece);
+    this.text += text;
+    if (stopped) this.end = 'stop';
+    return stopped;
   }
 }

@@ -1,13 +1,15 @@
 import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { CheckpointError } from '../errors.js';
+import { checkpointTensors } from '../models/checkpointTensors.js';
 import { Decoder } from '../models/decoder.js';
-import { checkpointTensors, fromConfigJson } from '../models/huggingFace.js';
+import { modelFromConfigJson } from '../models/huggingFace.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
 import { readTensors } from '../models/weights.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
-import { type GenerateOptions, Generator } from './generate.js';
+import type { BeamOptions, Hypothesis } from './beamSearch.js';
+import { type Completion, type GenerateOptions, Generator } from './generate.js';
 
 /** A trained model in a session of its own, ready to score and to continue texts. */
 export class PretrainedModel {
@@ -29,7 +31,13 @@ export class PretrainedModel {
   static async open(path: string, options: SessionOptions = {}): Promise<PretrainedModel> {
     const checkpoint = await openCheckpoint(path);
     const { folder } = checkpoint;
-    const config = fromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
+    const model = modelFromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
+    if (!(model instanceof Decoder)) {
+      throw new CheckpointError(
+        `${folder} holds a model that continues no texts; use a gpt2 or llama checkpoint`,
+      );
+    }
+    const { config } = model;
     const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
     if (tokenizer.vocabSize !== config.vocabSize) {
       throw new CheckpointError(
@@ -37,7 +45,6 @@ export class PretrainedModel {
       );
     }
     const settings = await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}));
-    const model = new Decoder(config);
     const table = parameterTable(model);
     const session = Session.open(options);
     const pretrained = new PretrainedModel(
@@ -63,6 +70,16 @@ export class PretrainedModel {
   /** Continues `prompt`, piece by piece. */
   generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
     return this.generator.generate(prompt, options);
+  }
+
+  /** Continues several prompts at once. */
+  generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
+    return this.generator.generateBatch(prompts, options);
+  }
+
+  /** The most probable continuations of each prompt, best first. */
+  beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
+    return this.generator.beamSearch(prompts, options);
   }
 
   close(): Promise<void> {

@@ -10,6 +10,8 @@ export interface Decoding {
   readonly lengths: Tensor;
   /** int32 [B]: starts + lengths. */
   readonly totals: Tensor;
+  /** int32 [B, capacity]: the row of the cache that holds each token of a row. Without it a row's tokens lie in its own. */
+  readonly slots?: Tensor;
   /** Places for the keys and values of the next attention layer, [rows, capacity, heads, headDim] each. */
   readonly nextCache: (heads: number, headDim: number) => { keys: Slot; values: Slot };
 }

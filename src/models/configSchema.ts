@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { modelTypes } from './config.js';
+import { decoderTypes } from './config.js';
 import { choice, fraction, onOff, positiveInteger, positiveNumber } from './settingFields.js';
 
 const fromModelType = { defaultFrom: 'set by modelType' };
@@ -8,7 +8,7 @@ const fromDropout = { defaultFrom: 'dropout' };
 /** The settings of a decoder, under Hugging Face's names in camelCase. The vocabulary's size follows from the tokenizer. */
 export const modelEntries = {
   modelType: v.optional(
-    choice(modelTypes, 'Family whose architecture the settings below start from'),
+    choice(decoderTypes, 'Family whose architecture the settings below start from'),
     'gpt2',
   ),
   hiddenSize: v.optional(positiveInteger('Width of the residual stream', { unit: 'features' }), 128),
@@ -31,7 +31,11 @@ export const modelEntries = {
   ),
   maxPositionEmbeddings: v.optional(positiveInteger('Longest context of the model', { unit: 'tokens' }), 64),
   positionEmbedding: v.optional(
-    choice(['learned', 'rotary', 'sinusoidal', 'none'], 'How positions enter the model', fromModelType),
+    choice(
+      ['learned', 'rotary', 'sinusoidal', 'alibi', 'none'],
+      'How positions enter the model',
+      fromModelType,
+    ),
   ),
   normalization: v.optional(
     choice(['layerNorm', 'rmsNorm'], 'Normalisation before each part of a block', fromModelType),

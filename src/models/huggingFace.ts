@@ -1,128 +1,205 @@
+// config.json as Hugging Face's transformers write and read it: our names in snake case, beside them the family's own.
 import { CheckpointError } from '../errors.js';
 import type { Module } from '../nn/index.js';
-import { type Shape, sizeOf } from '../shape/shape.js';
-import { type DecoderConfig, type DecoderOptions, decoderConfig, type ModelType } from './config.js';
+import { Classifier, type ClassifierOptions } from './classifier.js';
+import {
+  type AnyTransformerConfig,
+  architectureOf,
+  type ModelType,
+  modelTypes,
+  transformerConfig,
+} from './config.js';
 import { Decoder } from './decoder.js';
-import type { ParameterTable } from './parameterTable.js';
+import { Encoder, MaskedLanguageModel } from './encoder.js';
+import { EncoderDecoder } from './encoderDecoder.js';
+import { Mlp, type MlpOptions } from './mlp.js';
 
-/** A tensor of a checkpoint and where its values lie in the parameter arena, in bytes. */
-export interface CheckpointTensor {
-  readonly name: string;
-  readonly shape: Shape;
-  readonly offset: number;
-  readonly bytes: number;
-}
+/** Models with a config, which a checkpoint's config.json can bring back. */
+export type ConfiguredModel = Decoder | Encoder | MaskedLanguageModel | EncoderDecoder | Classifier | Mlp;
 
-const gpt2Names: readonly [path: RegExp, name: string][] = [
-  [/^embedding\.weight$/, 'transformer.wte.weight'],
-  [/^positions\.weight$/, 'transformer.wpe.weight'],
-  [/^layers\.(\d+)\.attentionNorm\.(weight|bias)$/, 'transformer.h.$1.ln_1.$2'],
-  [/^layers\.(\d+)\.attention\.qkv\.(weight|bias)$/, 'transformer.h.$1.attn.c_attn.$2'],
-  [/^layers\.(\d+)\.attention\.output\.(weight|bias)$/, 'transformer.h.$1.attn.c_proj.$2'],
-  [/^layers\.(\d+)\.feedForwardNorm\.(weight|bias)$/, 'transformer.h.$1.ln_2.$2'],
-  [/^layers\.(\d+)\.feedForward\.up\.(weight|bias)$/, 'transformer.h.$1.mlp.c_fc.$2'],
-  [/^layers\.(\d+)\.feedForward\.down\.(weight|bias)$/, 'transformer.h.$1.mlp.c_proj.$2'],
-  [/^norm\.(weight|bias)$/, 'transformer.ln_f.$1'],
-  [/^head\.weight$/, 'lm_head.weight'],
-];
-
-/** `parts` names the row blocks of a packed matrix. */
-const llamaNames: readonly [path: RegExp, name: string, parts?: 'qkv' | 'gate'][] = [
-  [/^embedding\.weight$/, 'model.embed_tokens.weight'],
-  [/^positions\.weight$/, 'model.embed_positions.weight'],
-  [/^layers\.(\d+)\.attentionNorm\.(weight|bias)$/, 'model.layers.$1.input_layernorm.$2'],
-  [/^layers\.(\d+)\.attention\.qkv\.(weight|bias)$/, 'model.layers.$1.self_attn.{}_proj.$2', 'qkv'],
-  [/^layers\.(\d+)\.attention\.output\.(weight|bias)$/, 'model.layers.$1.self_attn.o_proj.$2'],
-  [/^layers\.(\d+)\.feedForwardNorm\.(weight|bias)$/, 'model.layers.$1.post_attention_layernorm.$2'],
-  [/^layers\.(\d+)\.feedForward\.up\.(weight|bias)$/, 'model.layers.$1.mlp.{}_proj.$2', 'gate'],
-  [/^layers\.(\d+)\.feedForward\.down\.(weight|bias)$/, 'model.layers.$1.mlp.down_proj.$2'],
-  [/^norm\.(weight|bias)$/, 'model.norm.$1'],
-  [/^head\.weight$/, 'lm_head.weight'],
-];
-
-const families: Readonly<Record<ModelType, typeof llamaNames>> = { gpt2: gpt2Names, llama: llamaNames };
-
-/** Row blocks [name, rows] of a packed projection. */
-function partsOf(kind: 'qkv' | 'gate', config: DecoderConfig): [string, number][] {
-  const { numAttentionHeads, numKeyValueHeads, headDim, intermediateSize, hiddenAct } = config;
-  if (kind === 'qkv') {
-    const keys = numKeyValueHeads * headDim;
-    return [
-      ['q', numAttentionHeads * headDim],
-      ['k', keys],
-      ['v', keys],
-    ];
-  }
-  const up: [string, number] = ['up', intermediateSize];
-  return hiddenAct === 'swiglu' ? [['gate', intermediateSize], up] : [up];
-}
-
-/** A model's tensors by the names its family has in Hugging Face's checkpoints; a user's own module keeps its paths. */
-export function checkpointTensors(model: Module, table: ParameterTable): CheckpointTensor[] {
-  const config = model instanceof Decoder ? model.config : undefined;
-  return table.entries.flatMap(({ name, slot }) => {
-    const bytes = 4 * sizeOf(slot.shape);
-    const found = config && families[config.modelType].find(([path]) => path.test(name));
-    if (!config || !found) return [{ name, shape: slot.shape, offset: slot.offset, bytes }];
-    const [path, template, parts] = found;
-    const familyName = name.replace(path, template);
-    if (!parts) return [{ name: familyName, shape: slot.shape, offset: slot.offset, bytes }];
-    const [rows, ...rest] = slot.shape;
-    let row = 0;
-    return partsOf(parts, config).map(([part, partRows]) => {
-      const offset = slot.offset + (bytes / rows) * row;
-      row += partRows;
-      return {
-        name: familyName.replace('{}', part),
-        shape: [partRows, ...rest],
-        offset,
-        bytes: (bytes / rows) * partRows,
-      };
-    });
-  });
-}
+export const isConfigured = (model: Module): model is ConfiguredModel =>
+  [Decoder, Encoder, MaskedLanguageModel, EncoderDecoder, Classifier, Mlp].some(
+    (kind) => model instanceof kind,
+  );
 
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+const snakeKeys = (config: object) =>
+  Object.fromEntries(Object.entries(config).map(([name, value]) => [snake(name), value]));
 
-const architectures: Readonly<Record<ModelType, string>> = {
-  gpt2: 'GPT2LMHeadModel',
-  llama: 'LlamaForCausalLM',
+/** transformers' classes: of the family's Transformer with its usual head, and over classes. */
+const architectures: Readonly<Record<ModelType, readonly [model: string, classifier: string]>> = {
+  gpt2: ['GPT2LMHeadModel', 'GPT2ForSequenceClassification'],
+  llama: ['LlamaForCausalLM', 'LlamaForSequenceClassification'],
+  bert: ['BertModel', 'BertForSequenceClassification'],
+  bart: ['BartForConditionalGeneration', 'BartForSequenceClassification'],
+  marian: ['MarianMTModel', 'MarianForSequenceClassification'],
 };
 
-/** config.json of a model: the config's names in snake case. */
-export function toConfigJson(config: DecoderConfig): Record<string, unknown> {
-  const entries = Object.entries(config).map(([name, value]) => [snake(name), value]);
-  return { architectures: [architectures[config.modelType]], ...Object.fromEntries(entries) };
+/** Names that only a family's own config class knows, as transformers 4.57 documents them. */
+function familyFields(config: AnyTransformerConfig): Record<string, unknown> {
+  const { hiddenAct, layerNormEps, intermediateSize, attnPdrop, residPdrop } = config;
+  switch (config.modelType) {
+    case 'gpt2':
+      return {
+        activation_function: hiddenAct,
+        layer_norm_epsilon: layerNormEps,
+        n_inner: intermediateSize,
+      };
+    case 'llama':
+      return { hidden_act: hiddenAct === 'swiglu' ? 'silu' : hiddenAct, rms_norm_eps: layerNormEps };
+    case 'bert':
+      return { hidden_dropout_prob: residPdrop, attention_probs_dropout_prob: attnPdrop };
+    case 'bart':
+    case 'marian':
+      return {
+        is_encoder_decoder: true,
+        d_model: config.hiddenSize,
+        encoder_layers: config.numHiddenLayers,
+        decoder_layers: config.numDecoderLayers,
+        encoder_attention_heads: config.numAttentionHeads,
+        decoder_attention_heads: config.numAttentionHeads,
+        encoder_ffn_dim: intermediateSize,
+        decoder_ffn_dim: intermediateSize,
+        activation_function: hiddenAct,
+        dropout: residPdrop,
+        attention_dropout: attnPdrop,
+        init_std: config.initializerRange,
+      };
+  }
 }
 
-/** Older names that published GPT-2 and Llama configs use, and what they mean here. */
-const aliases: Readonly<Record<string, keyof DecoderConfig>> = {
-  nEmbd: 'hiddenSize',
-  nLayer: 'numHiddenLayers',
-  nHead: 'numAttentionHeads',
-  nPositions: 'maxPositionEmbeddings',
-  nInner: 'intermediateSize',
-  activationFunction: 'hiddenAct',
-  layerNormEpsilon: 'layerNormEps',
-  rmsNormEps: 'layerNormEps',
+const transformerJson = (config: AnyTransformerConfig, architecture: string) => ({
+  architectures: [architecture],
+  ...snakeKeys(config),
+  ...familyFields(config),
+});
+
+/** config.json of a model. */
+export function toConfigJson(model: ConfiguredModel): Record<string, unknown> {
+  if (model instanceof Mlp) return { architectures: ['Mlp'], ...snakeKeys(model.config) };
+  if (model instanceof Classifier) {
+    const { body, ...own } = model.config;
+    return { ...transformerJson(body, architectures[body.modelType][1]), ...snakeKeys(own) };
+  }
+  const { config } = model;
+  const isMasked = model instanceof MaskedLanguageModel;
+  return transformerJson(config, isMasked ? 'BertForMaskedLM' : architectures[config.modelType][0]);
+}
+
+/** Names that published configs use, and what they mean here. */
+const aliases: Readonly<Record<string, readonly string[]>> = {
+  nEmbd: ['hiddenSize'],
+  nLayer: ['numHiddenLayers'],
+  nHead: ['numAttentionHeads'],
+  nPositions: ['maxPositionEmbeddings'],
+  nInner: ['intermediateSize'],
+  activationFunction: ['hiddenAct'],
+  layerNormEpsilon: ['layerNormEps'],
+  rmsNormEps: ['layerNormEps'],
+  hiddenDropoutProb: ['residPdrop', 'embdPdrop'],
+  attentionProbsDropoutProb: ['attnPdrop'],
+  attentionDropout: ['attnPdrop'],
+  dModel: ['hiddenSize'],
+  encoderLayers: ['numHiddenLayers'],
+  decoderLayers: ['numDecoderLayers'],
+  encoderAttentionHeads: ['numAttentionHeads'],
+  encoderFfnDim: ['intermediateSize'],
+  initStd: ['initializerRange'],
 };
 
-/** Reads a config.json of this or of Hugging Face's making. Anything that is no decoder's config is a CheckpointError. */
-export function fromConfigJson(value: unknown): DecoderConfig {
+/** Activations by other names. */
+const hiddenActAliases: Readonly<Record<string, string>> = {
+  swish: 'silu',
+  gelu_pytorch_tanh: 'gelu_new',
+  gelu_fast: 'gelu_new',
+};
+
+type Fields = Record<string, unknown>;
+
+/** The fields of a config.json under our names; what our names say goes before what the family's say. */
+function fieldsOf(value: unknown): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new CheckpointError('config.json must hold an object');
   }
-  const given: Record<string, unknown> = {};
-  for (const [key, entry] of Object.entries(value)) {
-    const name = camel(key);
-    given[aliases[name] ?? name] = entry;
-  }
-  if (given.modelType !== 'gpt2' && given.modelType !== 'llama') {
+  const given: Fields = {};
+  const entries = Object.entries(value).map(([key, entry]) => [camel(key), entry] as const);
+  for (const [name, entry] of entries) for (const own of aliases[name] ?? []) given[own] = entry;
+  for (const [name, entry] of entries) if (!aliases[name]) given[name] = entry;
+  const { hiddenAct } = given;
+  given.hiddenAct = hiddenActAliases[hiddenAct as string] ?? hiddenAct;
+  if (given.modelType === 'llama' && hiddenAct === 'silu') given.hiddenAct = 'swiglu';
+  return given;
+}
+
+/** What a family can have but models here have not: [field, the values that mean "not there"]. */
+const unsupported: readonly [name: string, ...absent: unknown[]][] = [
+  ['ropeScaling', null],
+  ['attentionBias', false],
+  ['mlpBias', false],
+  ['positionEmbeddingType', 'absolute', null],
+  ['scaleAttnByInverseLayerIdx', false],
+  ['addCrossAttention', false],
+];
+
+function refuseUnsupported(given: Fields): void {
+  for (const [name, ...absent] of unsupported) {
+    if (given[name] === undefined || absent.includes(given[name])) continue;
     throw new CheckpointError(
-      `config.json: model_type is ${JSON.stringify(given.modelType)}, but gpt2 or llama is expected`,
+      `config.json: ${snake(name)} is ${JSON.stringify(given[name])}, but only ${JSON.stringify(absent[0])} is supported`,
     );
   }
-  if (given.modelType === 'llama' && given.hiddenAct === 'silu') given.hiddenAct = 'swiglu';
-  return decoderConfig(given as unknown as DecoderOptions);
+  for (const [decoder, encoder] of [
+    ['decoderAttentionHeads', 'numAttentionHeads'],
+    ['decoderFfnDim', 'intermediateSize'],
+  ]) {
+    if (given[decoder] === undefined || given[decoder] === given[encoder]) continue;
+    throw new CheckpointError(
+      `config.json: ${snake(decoder)} is ${given[decoder]} but the encoder has ${given[encoder]}; only equal ones are supported`,
+    );
+  }
+}
+
+/** Reads the config.json of a Transformer, of this or of Hugging Face's making. Throws CheckpointError for any other. */
+export function fromConfigJson(value: unknown): AnyTransformerConfig {
+  const given = fieldsOf(value);
+  if (!modelTypes.includes(given.modelType as ModelType)) {
+    throw new CheckpointError(
+      `config.json: model_type is ${JSON.stringify(given.modelType)}, but one of ${modelTypes.join(', ')} is expected`,
+    );
+  }
+  refuseUnsupported(given);
+  return transformerConfig(given as never);
+}
+
+/** The model that a config.json describes. Throws CheckpointError. */
+export function modelFromConfigJson(value: unknown): ConfiguredModel {
+  const given = fieldsOf(value);
+  if (given.modelType === 'mlp') return new Mlp(given as unknown as MlpOptions);
+  const config = fromConfigJson(value);
+  const architecture = String((given.architectures as unknown[] | undefined)?.[0] ?? '');
+  if (architecture.endsWith('ForSequenceClassification')) {
+    if (architectureOf(config.modelType) === 'encoderDecoder') {
+      throw new CheckpointError(
+        `config.json: ${architecture} is not supported; classifiers stand over gpt2, llama or bert`,
+      );
+    }
+    return new Classifier({ ...given, numLabels: labelsOf(given), body: config } as ClassifierOptions);
+  }
+  switch (config.modelType) {
+    case 'gpt2':
+    case 'llama':
+      return new Decoder(config);
+    case 'bert':
+      return /ForMaskedLM$|ForPreTraining$/.test(architecture)
+        ? new MaskedLanguageModel(config)
+        : new Encoder(config);
+    default:
+      return new EncoderDecoder(config);
+  }
+}
+
+/** transformers write a number of labels only as the table of their names, and none for two. */
+function labelsOf({ numLabels, id2label }: Fields): unknown {
+  return numLabels ?? (id2label ? Object.keys(id2label).length : 2);
 }

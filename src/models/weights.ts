@@ -1,6 +1,6 @@
 import { openSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError } from '../errors.js';
-import type { CheckpointTensor } from './huggingFace.js';
+import type { CheckpointTensor } from './checkpointTensors.js';
 
 /** What a tensor of a file is wanted for. `offset` counts bytes of an arena. */
 export type WantedTensor = Pick<CheckpointTensor, 'name' | 'shape' | 'offset'>;

@@ -2,11 +2,11 @@ import { ConfigError } from '../errors.js';
 import type { Tensor } from '../graph/tensor.js';
 import { type ActivationKind, activation, gatedActivation, split } from '../ops/index.js';
 import { dropoutInTraining } from './dropout.js';
-import { Linear, type LinearOptions } from './linear.js';
+import { initializationOf, Linear, type LinearOptions } from './linear.js';
 import { Module } from './module.js';
 
 /** Activations by the names Hugging Face's configs use; `swiglu` is silu with a gate of its own. */
-const hiddenActs: Readonly<Record<string, { kind: ActivationKind; gated: boolean }>> = {
+const hiddenActKinds = {
   gelu: { kind: 'gelu', gated: false },
   gelu_new: { kind: 'gelu_tanh', gated: false },
   relu: { kind: 'relu', gated: false },
@@ -14,7 +14,17 @@ const hiddenActs: Readonly<Record<string, { kind: ActivationKind; gated: boolean
   sigmoid: { kind: 'sigmoid', gated: false },
   tanh: { kind: 'tanh', gated: false },
   swiglu: { kind: 'silu', gated: true },
-};
+} as const;
+export type HiddenAct = keyof typeof hiddenActKinds;
+export const hiddenActs = Object.keys(hiddenActKinds) as HiddenAct[];
+
+/** Looks an activation up by its name in Hugging Face's configs. Throws ConfigError. */
+export function hiddenActOf(name: string): { kind: ActivationKind; gated: boolean } {
+  if (!Object.hasOwn(hiddenActKinds, name)) {
+    throw new ConfigError(`hiddenAct '${name}' is unknown; use one of ${hiddenActs.join(', ')}`);
+  }
+  return hiddenActKinds[name as HiddenAct];
+}
 
 export interface FeedForwardOptions {
   hiddenSize: number;
@@ -39,17 +49,15 @@ export class FeedForward extends Module {
   constructor(options: FeedForwardOptions) {
     super();
     const { hiddenSize, intermediateSize = 4 * hiddenSize, hiddenAct = 'gelu', linear } = options;
-    const act = hiddenActs[hiddenAct];
-    if (!act) {
-      throw new ConfigError(
-        `hiddenAct '${hiddenAct}' is unknown; use one of ${Object.keys(hiddenActs).join(', ')}`,
-      );
-    }
+    const act = hiddenActOf(hiddenAct);
     this.act = act;
     this.dropout = options.dropout ?? 0;
     this.intermediateSize = intermediateSize;
     // Gate and up projection are one matrix: the gate's rows first.
-    this.up = new Linear(hiddenSize, act.gated ? 2 * intermediateSize : intermediateSize, linear);
+    this.up = new Linear(hiddenSize, act.gated ? 2 * intermediateSize : intermediateSize, {
+      ...linear,
+      initialization: initializationOf(linear, hiddenSize, intermediateSize),
+    });
     this.down = new Linear(intermediateSize, hiddenSize, options.outputLinear ?? linear);
   }
 

@@ -1,3 +1,4 @@
+export * from './alibi.js';
 export * from './attention.js';
 export * from './blocks.js';
 export * from './dropout.js';

@@ -2,13 +2,27 @@ import type { Operand, Tensor } from '../graph/tensor.js';
 import { add, matmul, transpose } from '../ops/index.js';
 import { constant, type Initialization, Module, normal, Parameter } from './module.js';
 
+/** How a matrix starts, or how that follows from its sizes. */
+export type MatrixInitialization =
+  | Initialization
+  | ((inputSize: number, outputSize: number) => Initialization);
+
 export interface LinearOptions {
   /** Default true. */
   bias?: boolean;
   /** Of the weight. Default: normal with deviation 0.02 (GPT-2). */
-  initialization?: Initialization;
+  initialization?: MatrixInitialization;
   /** True keeps the weight as [in, out], as GPT-2's checkpoints do; default [out, in]. */
   inputMajor?: boolean;
+}
+
+/** How a matrix of these sizes starts under `options`; one that is packed with others starts as if it stood alone. */
+export function initializationOf(
+  { initialization = normal(0.02) }: LinearOptions = {},
+  inputSize: number,
+  outputSize: number,
+): Initialization {
+  return typeof initialization === 'function' ? initialization(inputSize, outputSize) : initialization;
 }
 
 /** x W + b: [..., in] to [..., out]. */
@@ -21,7 +35,7 @@ export class Linear extends Module {
     super();
     this.inputMajor = options.inputMajor ?? false;
     const shape = this.inputMajor ? [inputSize, outputSize] : [outputSize, inputSize];
-    this.weight = new Parameter(shape, options.initialization ?? normal(0.02));
+    this.weight = new Parameter(shape, initializationOf(options, inputSize, outputSize));
     if (options.bias ?? true) this.bias = new Parameter([outputSize], constant(0));
   }
 

@@ -11,6 +11,9 @@ export type Initialization =
 
 export const normal = (deviation: number): Initialization => ({ kind: 'normal', deviation });
 export const uniform = (bound: number): Initialization => ({ kind: 'uniform', bound });
+/** Uniform with the variance 2 / (inputSize + outputSize) (Glorot & Bengio 2010, eq. 16). */
+export const glorotUniform = (inputSize: number, outputSize: number): Initialization =>
+  uniform(Math.sqrt(6 / (inputSize + outputSize)));
 export const constant = (value: number): Initialization => ({ kind: 'constant', value });
 
 /** A named, trainable array. Always float32; its values live in the parameter arena of a session. */

@@ -1,4 +1,5 @@
 export * from './attention.js';
+export * from './beam.js';
 export * from './embedding.js';
 export * from './loss.js';
 export * from './matmul.js';

@@ -11,6 +11,10 @@ export const scalars = [
   'temperature',
   'topK',
   'topP',
+  'minP',
+  'typicalP',
+  'repetitionPenalty',
+  'noRepeatNgramSize',
 ] as const;
 export type ScalarName = (typeof scalars)[number];
 
@@ -23,6 +27,10 @@ const defaults: Readonly<Record<ScalarName, number>> = {
   temperature: 1,
   topK: 0,
   topP: 1,
+  minP: 0,
+  typicalP: 1,
+  repetitionPenalty: 1,
+  noRepeatNgramSize: 0,
 };
 
 /** The scalars of a run as native code reads them; what is not given keeps its default. */

@@ -67,11 +67,11 @@ export class LoadedProgram {
     return descriptions.map((description, index) => new LoadedProgram(session, ids[index], description));
   }
 
-  /** The memory of an int32 input, to be filled before `run`, which copies it at once. */
-  input(name: string): Int32Array {
+  /** The memory of an input, int32 unless said, to be filled before `run`, which copies it at once. */
+  input<Type extends DType = 'i32'>(name: string): Numbers<Type> {
     const field = this.description.inputs.find((candidate) => candidate.name === name);
     if (!field) throw new TypeError(`the program has no input ${name}`);
-    return numbersIn(this.staging, field) as Int32Array;
+    return numbersIn(this.staging, field) as Numbers<Type>;
   }
 
   async run(scalars: Float64Array): Promise<Outputs> {

@@ -2,8 +2,8 @@ import { type Checkpoint, type CheckpointFile, readCheckpointJson } from '../che
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError } from '../errors.js';
 import type { Slot } from '../graph/graph.js';
-import { Decoder } from '../models/decoder.js';
-import { type CheckpointTensor, checkpointTensors, toConfigJson } from '../models/huggingFace.js';
+import { type CheckpointTensor, checkpointTensors } from '../models/checkpointTensors.js';
+import { isConfigured, toConfigJson } from '../models/huggingFace.js';
 import type { ParameterTable } from '../models/parameterTable.js';
 import { readTensors } from '../models/weights.js';
 import type { Module } from '../nn/index.js';
@@ -59,7 +59,7 @@ export class RunState {
       }),
     );
     return [
-      { name: 'config.json', json: this.model instanceof Decoder ? toConfigJson(this.model.config) : {} },
+      { name: 'config.json', json: isConfigured(this.model) ? toConfigJson(this.model) : {} },
       { name: 'tokenizer.json', json: this.tokenizer.toJSON() },
       { name: 'settings.json', json: this.settings },
       { name: weightsName, write: (path) => writeSafetensors(path, sources, { format: 'pt' }) },

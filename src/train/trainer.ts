@@ -10,7 +10,8 @@ import { MetricsLog } from '../checkpoint/metricsLog.js';
 import type { PartName } from '../data/split.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { type LanguageModelScore, PartEvaluator } from '../evaluate/perplexity.js';
-import { type GenerateOptions, Generator } from '../generate/generate.js';
+import type { BeamOptions, Hypothesis } from '../generate/beamSearch.js';
+import { type Completion, type GenerateOptions, Generator } from '../generate/generate.js';
 import { EarlyStopping } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
 import { type RunPosition, RunState } from './runState.js';
@@ -242,6 +243,18 @@ export class Trainer {
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
     await this.stepper.load();
     yield* this.generator.generate(prompt, options);
+  }
+
+  /** Continues several prompts at once with the weights as they are now. */
+  async generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
+    await this.stepper.load();
+    return this.generator.generateBatch(prompts, options);
+  }
+
+  /** The most probable continuations of each prompt, best first, with the weights as they are now. */
+  async beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
+    await this.stepper.load();
+    return this.generator.beamSearch(prompts, options);
   }
 
   /** Writes a checkpoint to a run folder and returns the checkpoint's folder. */

@@ -135,6 +135,46 @@ test.serial('train, evaluate and generate follow each other', async (t) => {
   t.is(written.code, 0, written.stderr);
   t.is(written.stdout.length, 'loom '.length + 30 + 1);
   t.regex(written.stderr, /context holds 16/);
+
+  const beams = [
+    '--prompt',
+    'loom ',
+    '--max-new-tokens',
+    '6',
+    '--num-beams',
+    '3',
+    '--num-return-sequences',
+    '2',
+  ];
+  const searched = await heddle(folder, ['generate', run, ...beams, '--json']);
+  t.is(searched.code, 0, searched.stderr);
+  const [{ hypotheses }, last] = searched.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  t.is(hypotheses.length, 2);
+  t.true(hypotheses[0].score >= hypotheses[1].score && hypotheses[0].text.length === 6);
+  t.is(last.event, 'done');
+
+  writeFileSync(join(folder, 'prompts.txt'), 'loom \nweft \n');
+  const batch = ['--prompts', join(folder, 'prompts.txt'), '--max-new-tokens', '40', '--stop', ' ', '--json'];
+  const completed = await heddle(folder, ['generate', run, ...batch]);
+  t.is(completed.code, 0, completed.stderr);
+  const texts = completed.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+    .slice(0, 2);
+  t.deepEqual(
+    texts.map(({ prompt, end, text }) => [prompt, end, text.includes(' ')]),
+    [
+      ['loom ', 'stop', false],
+      ['weft ', 'stop', false],
+    ],
+  );
+  const contradicting = await heddle(folder, ['generate', run, '--num-beams', '3', '--top-k', '4']);
+  t.is(contradicting.code, 2);
+  t.regex(contradicting.stderr, /--top-k belongs to sampling/);
 });
 
 test.serial('kill -9 in mid-run, resumed: log and weights are those of a run never killed', async (t) => {

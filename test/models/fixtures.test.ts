@@ -1,8 +1,10 @@
 import test from 'ava';
 import { Graph, type Slot } from '#src/graph/graph.js';
 import { trace } from '#src/graph/trace.js';
+import { checkpointTensors } from '#src/models/checkpointTensors.js';
+import type { DecoderConfig } from '#src/models/config.js';
 import { Decoder } from '#src/models/decoder.js';
-import { checkpointTensors, fromConfigJson } from '#src/models/huggingFace.js';
+import { fromConfigJson } from '#src/models/huggingFace.js';
 import { parameterTable } from '#src/models/parameterTable.js';
 import { causal } from '#src/objectives/causal.js';
 import { trainingArenas } from '#src/train/arenas.js';
@@ -17,7 +19,7 @@ const [rows, sequenceLength] = [3, 33];
 /** A model with a fixture's config, the graphs of its programs, and places by the names of its checkpoint. */
 function modelOf({ description }: Fixture) {
   const config = fromConfigJson(description);
-  const model = new Decoder(config);
+  const model = new Decoder(config as DecoderConfig);
   const table = parameterTable(model);
   const settings = (description.optimizer ?? {}) as Record<string, number>;
   const { beta1, beta2, epsilon, weightDecay, maxGradNorm = 1 } = settings;

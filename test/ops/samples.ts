@@ -1,5 +1,6 @@
 import type { Sample } from './sample.js';
 import { attentionSamples } from './samples/attention.js';
+import { beamSamples } from './samples/beam.js';
 import { embeddingSamples } from './samples/embedding.js';
 import { lossSamples } from './samples/loss.js';
 import { matmulSamples } from './samples/matmul.js';
@@ -22,4 +23,5 @@ export const samples: readonly Sample[] = [
   ...lossSamples,
   ...optimizerSamples,
   ...sampleSamples,
+  ...beamSamples,
 ];

@@ -6,6 +6,7 @@ import { dtypeBytes } from '#src/shape/dtype.js';
 import { sizeOf } from '#src/shape/shape.js';
 import { arrayOf, copyOf, type Definitions, type NumberArray } from './array.js';
 import { attention } from './attention.js';
+import { beam } from './beam.js';
 import { embedding } from './embedding.js';
 import { loss } from './loss.js';
 import { matmul } from './matmul.js';
@@ -28,6 +29,7 @@ export const definitions: Definitions = {
   ...loss,
   ...optimizer,
   ...sample,
+  ...beam,
 };
 
 /** Memory that outlives a run: per arena one float64 number for each element of 4 bytes. */

@@ -1,5 +1,5 @@
 import { philox4x32, seedKey } from '#src/random/philox.js';
-import { type Definitions, floats, integers } from './array.js';
+import { copyOf, type Definitions, floats, integers } from './array.js';
 
 /** In place of a dropout's number in the Philox counter. */
 const samplingSite = 0xffffff00;
@@ -7,7 +7,7 @@ const samplingSite = 0xffffff00;
 export const sample: Definitions = {
   sample: ({ inputs: [logits], scalars }) => {
     const [rows, vocabSize] = logits!.shape;
-    const { temperature, topK, topP } = scalars;
+    const { temperature, topK, topP, minP, typicalP } = scalars;
     const [token, logProbability] = [integers([rows]), floats([rows])];
     for (let row = 0; row < rows; row++) {
       const x = Array.from(logits!.data.subarray(row * vocabSize, (row + 1) * vocabSize));
@@ -23,6 +23,8 @@ export const sample: Definitions = {
         return reached >= topP * total;
       });
       if (topP < 1 && needed >= 0) kept = kept.slice(0, needed + 1);
+      kept = kept.filter((id) => weight(id) >= minP);
+      if (typicalP < 1) kept = typicalOf(kept, weight, typicalP);
 
       const [high, low] = philox4x32(
         [(row + scalars.rowOffset) >>> 0, 0, scalars.step, (samplingSite | scalars.microStep) >>> 0],
@@ -43,4 +45,40 @@ export const sample: Definitions = {
     }
     return [token, logProbability];
   },
+  penalize_repetition: ({ inputs: [logits, history, lengths], scalars }) => {
+    const [rows, vocabSize] = logits!.shape;
+    const { repetitionPenalty, noRepeatNgramSize: size } = scalars;
+    const y = copyOf(logits!);
+    for (let row = 0; row < rows; row++) {
+      const capacity = history!.shape[1];
+      const said = Array.from(history!.data.subarray(row * capacity, row * capacity + lengths!.data[row]));
+      for (let id = 0; id < vocabSize; id++) {
+        if (!said.includes(id)) continue;
+        const index = row * vocabSize + id;
+        const logit = logits!.data[index];
+        y.data[index] = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty;
+        const repeated = [...said.slice(Math.max(0, said.length - size + 1)), id].join();
+        const isThere = said.some(
+          (_, end) => end + 1 >= size && said.slice(end + 1 - size, end + 1).join() === repeated,
+        );
+        if (size > 0 && said.length >= size - 1 && isThere) y.data[index] = Number.NEGATIVE_INFINITY;
+      }
+    }
+    return [y];
+  },
 };
+
+/** Of `kept`, the fewest whose surprisal is nearest to the entropy and whose share reaches `share`. */
+function typicalOf(kept: readonly number[], weight: (id: number) => number, share: number): number[] {
+  const total = kept.reduce((sum, id) => sum + weight(id), 0);
+  const surprisal = (id: number) => -Math.log(weight(id) / total);
+  const entropy = kept.reduce((sum, id) => sum + (weight(id) / total) * surprisal(id), 0);
+  const distance = (id: number) => Math.abs(surprisal(id) - entropy);
+  const ranked = [...kept].sort((a, b) => distance(a) - distance(b) || a - b);
+  let reached = 0;
+  const last = ranked.findIndex((id) => {
+    reached += weight(id);
+    return reached >= share * total;
+  });
+  return ranked.slice(0, last + 1);
+}
