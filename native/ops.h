@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0x7d7c28fc1addb026ull;
+constexpr uint64_t OPS_HASH = 0x1e5b8edcbc589eb6ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -38,50 +38,51 @@ struct MatmulAttributes { Epilogue epilogue; ActivationKind kind; };
 struct LayerNormAttributes { float epsilon; };
 struct RmsNormAttributes { float epsilon; };
 struct GradientNormAttributes { ClipMode clip; float maximum; };
-struct AdamwAttributes { float beta1; float beta2; float epsilon; float weight_decay; ClipMode clip; float maximum; };
+struct AdamwAttributes { float beta1; float beta2; float epsilon; float weight_decay; int32_t decoupled; ClipMode clip; float maximum; };
 struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; ClipMode clip; float maximum; };
 struct SkipGramAttributes { int32_t window; int32_t negatives; };
 
 // name, operands (see src/graph/signature.ts), bytes of attributes, bit mask of the inputs written in place
 #define HEDDLE_OPS(X) \
-  X(attention, "B T H D rows;P S G D rows;P S G D rows;B i32 ?;B i32 ?;B T i32 ?;H ?;B S i32 ?", "B T H D rows;B H T", 20, 0) \
-  X(attention_backward, "B T H D rows;P S G D rows;P S G D rows;B T H D rows;B H T;B T H D rows;B i32 ?;B i32 ?;B T i32 ?;H ?", "B T H D rows;P S G D rows;P S G D rows", 20, 0) \
-  X(cache_write, "P S G D;B T G D rows;B i32;B i32 ?", "", 0, 1) \
+  X(attention, "B T H D real rows;P S G D real rows;P S G D real rows;B i32 ?;B i32 ?;B T i32 ?;H ?;B S i32 ?", "B T H D real rows;B H T", 20, 0) \
+  X(attention_backward, "B T H D real rows;P S G D real rows;P S G D real rows;B T H D real rows;B H T;B T H D real rows;B i32 ?;B i32 ?;B T i32 ?;H ?", "B T H D real rows;P S G D real rows;P S G D real rows", 20, 0) \
+  X(cache_write, "P S G D real;B T G D real rows;B i32;B i32 ?", "", 0, 1) \
   X(beam_candidates, "K B V;K B", "B M;B M i32;B M i32", 4, 0) \
-  X(add, "* strided;* strided", "*", 0, 0) \
-  X(subtract, "* strided;* strided", "*", 0, 0) \
-  X(multiply, "* strided;* strided", "*", 0, 0) \
-  X(divide, "* strided;* strided", "*", 0, 0) \
-  X(scale, "*", "*", 8, 0) \
-  X(unary, "*", "*", 4, 0) \
-  X(activation, "*", "*", 4, 0) \
-  X(activation_backward, "*;*", "*", 4, 0) \
-  X(gated_activation, "* C rows;* C rows", "* C", 4, 0) \
-  X(gated_activation_backward, "* C rows;* C rows;* C", "* C rows;* C rows", 4, 0) \
-  X(dropout, "* C", "* C", 8, 0) \
-  X(sum, "A R B", "A B", 0, 0) \
+  X(add, "* real strided;* real strided", "* real", 0, 0) \
+  X(subtract, "* real strided;* real strided", "* real", 0, 0) \
+  X(multiply, "* real strided;* real strided", "* real", 0, 0) \
+  X(divide, "* real strided;* real strided", "* real", 0, 0) \
+  X(scale, "* real", "* real", 8, 0) \
+  X(unary, "* real", "* real", 4, 0) \
+  X(activation, "* real", "* real", 4, 0) \
+  X(activation_backward, "* real;* real", "* real", 4, 0) \
+  X(gated_activation, "* C real rows;* C real rows", "* C real", 4, 0) \
+  X(gated_activation_backward, "* C real rows;* C real rows;* C real", "* C real rows;* C real rows", 4, 0) \
+  X(dropout, "* C real", "* C real", 8, 0) \
+  X(sum, "A R B real", "A B result", 0, 0) \
   X(softmax, "* C", "* C", 0, 0) \
   X(softmax_backward, "* C;* C", "* C", 0, 0) \
-  X(fill, "", "* strided", 4, 0) \
+  X(fill, "", "* result strided", 4, 0) \
   X(copy, "* any strided", "* any strided", 0, 0) \
-  X(embedding, "* i32;V C", "* C", 0, 0) \
-  X(embedding_backward, "N i32;N C;V C ?", "V C", 4, 0) \
+  X(cast, "* real", "* result", 0, 0) \
+  X(embedding, "* i32;V C real", "* C real", 0, 0) \
+  X(embedding_backward, "N i32;N C real;V C ?", "V C", 4, 0) \
   X(positions, "B i32", "B T i32", 4, 0) \
   X(arange, "", "N i32", 4, 0) \
   X(sinusoidal, "* i32", "* C", 4, 0) \
   X(rotary_table, "* i32", "* E;* E", 8, 0) \
-  X(rotary, "B T H D rows;B T E strided;B T E strided", "B T H D rows", 4, 0) \
-  X(softmax_cross_entropy, "N V;N i32", "N;N;N V", 4, 0) \
-  X(softmax_cross_entropy_backward, "N V;N i32;N;N", "N V", 4, 0) \
+  X(rotary, "B T H D real rows;B T E strided;B T E strided", "B T H D real rows", 4, 0) \
+  X(softmax_cross_entropy, "N V real;N i32", "N;N;N V real", 4, 0) \
+  X(softmax_cross_entropy_backward, "N V real;N i32;N;N", "N V real", 4, 0) \
   X(count_targets, "N i32", "1", 4, 0) \
-  X(matmul, "* M K strided;* K N strided;N ?;* M N rows ?;* M N rows ?", "* M N rows;* M N rows", 8, 0) \
-  X(layer_norm, "* C;C;C ?;* C ?", "* C;*;*;* C", 4, 0) \
-  X(layer_norm_backward, "* C;C;*;*;* C;* C ?", "* C;C;C", 0, 0) \
-  X(rms_norm, "* C;C;* C ?", "* C;*;* C", 4, 0) \
-  X(rms_norm_backward, "* C;C;*;* C;* C ?", "* C;C", 0, 0) \
+  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows", 8, 0) \
+  X(layer_norm, "* C real;C;C ?;* C real ?", "* C real;*;*;* C real", 4, 0) \
+  X(layer_norm_backward, "* C real;C;*;*;* C real;* C real ?", "* C real;C;C", 0, 0) \
+  X(rms_norm, "* C real;C;* C real ?", "* C real;*;* C real", 4, 0) \
+  X(rms_norm_backward, "* C real;C;*;* C real;* C real ?", "* C real;C", 0, 0) \
   X(gradient_norm, "N;1", "1;1;1 i32", 8, 0) \
-  X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32", "", 24, 45) \
-  X(sgd, "N;N;N;K 2;4 i32;1;1 i32", "", 20, 21) \
+  X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32;N bf16 ?", "", 28, 301) \
+  X(sgd, "N;N;N;K 2;4 i32;1;1 i32;N bf16 ?", "", 20, 149) \
   X(sample, "B V", "B i32;B", 0, 0) \
   X(penalize_repetition, "B V;B S i32;B i32", "B V", 0, 0) \
   X(skip_gram, "V C;V C;N i32;V;V;V i32", "1;1", 8, 3) \
@@ -108,6 +109,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(softmax_backward, "", "3") \
   X(fill, "f32", "0") \
   X(copy, "", "0") \
+  X(cast, "", "0") \
   X(embedding, "", "0") \
   X(embedding_backward, "i32", "4") \
   X(positions, "i32", "0") \
@@ -124,12 +126,12 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(rms_norm, "f32", "5 0 5") \
   X(rms_norm_backward, "", "24 0") \
   X(gradient_norm, "4 f32", "0 0 0") \
-  X(adamw, "f32 f32 f32 f32 4 f32", "") \
+  X(adamw, "f32 f32 f32 f32 bool 4 f32", "") \
   X(sgd, "f32 f32 bool 4 f32", "") \
   X(sample, "", "0 0") \
   X(penalize_repetition, "", "0") \
   X(skip_gram, "i32 i32", "0 0") \
 
-constexpr int OP_COUNT = 41;
+constexpr int OP_COUNT = 42;
 
 }  // namespace heddle

@@ -110,9 +110,7 @@ class Check {
     const auto refuse = [&](const std::string& why) {
       fail("SHAPE", std::string(kind) + " " + std::to_string(index) + " of shape " + shape_text(view) + " " + why);
     };
-    if (spec.any_dtype && any_dtype_ < 0) any_dtype_ = view.dtype;
-    const int32_t dtype = spec.any_dtype ? any_dtype_ : spec.dtype;
-    if (view.dtype != dtype || (spec.any_dtype && ELEMENT_BYTES[dtype] != 4))
+    if (!fits_dtype(spec, view.dtype))
       fail("DATA", std::string(kind) + " " + std::to_string(index) + " has another dtype");
     const int leading = view.rank - spec.rank;
     if (leading < 0 || (leading > 0 && !spec.star)) refuse("has the wrong rank");
@@ -130,6 +128,14 @@ class Check {
         refuse(dim > 0 ? std::string("contradicts extent ") + static_cast<char>(dim) : "has an extent that is fixed");
     }
     if (!is_regular(view, spec.regularity)) refuse("has strides that the kernel does not take");
+  }
+
+  bool fits_dtype(const OperandSpec& spec, int32_t dtype) {
+    if (spec.shared == NOT_SHARED) return dtype == spec.dtype;
+    int32_t& bound = shared_dtypes_[spec.shared];
+    if (bound < 0) bound = dtype;
+    const bool allowed = spec.shared == ANY ? ELEMENT_BYTES[dtype] >= 2 : dtype == F32 || dtype == BF16;
+    return allowed && dtype == bound;
   }
 
   // Other kernels can do without any output that nobody reads, as long as one is left.
@@ -276,7 +282,7 @@ class Check {
   const OpSignature& op_;
   const Operand* star_ = nullptr;
   int star_rank_ = 0;
-  int32_t any_dtype_ = -1;
+  int32_t shared_dtypes_[SHARED_DTYPES] = {-1, -1, -1, -1};
   int64_t extents_[26] = {};
 };
 

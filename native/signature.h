@@ -4,6 +4,10 @@
 
 namespace heddle {
 
+// Operands with a shared dtype have the same one: float32 or bf16 for REAL and for RESULT, two or four bytes for ANY.
+enum SharedDType : uint8_t { NOT_SHARED, REAL, RESULT, ANY };
+constexpr int SHARED_DTYPES = 4;
+
 enum Regularity : uint8_t { CONTIGUOUS, ROWS, STRIDED };
 
 struct OperandSpec {
@@ -11,7 +15,7 @@ struct OperandSpec {
   uint8_t rank = 0;           // extents after the star
   int32_t dims[MAX_RANK]{};   // a letter, or an extent negated
   DType dtype = F32;
-  bool any_dtype = false;     // one dtype for all such operands of an instruction
+  SharedDType shared = NOT_SHARED;  // instead of dtype
   Regularity regularity = CONTIGUOUS;
   bool optional = false;
 };
@@ -55,7 +59,9 @@ constexpr void read_word(OperandSpec& spec, const char* word, int length) {
   else if (equal(word, length, "*")) spec.star = true;
   else if (equal(word, length, "rows")) spec.regularity = ROWS;
   else if (equal(word, length, "strided")) spec.regularity = STRIDED;
-  else if (equal(word, length, "any")) spec.any_dtype = true;
+  else if (equal(word, length, "any")) spec.shared = ANY;
+  else if (equal(word, length, "real")) spec.shared = REAL;
+  else if (equal(word, length, "result")) spec.shared = RESULT;
   else if (equal(word, length, "f32")) spec.dtype = F32;
   else if (equal(word, length, "bf16")) spec.dtype = BF16;
   else if (equal(word, length, "i32")) spec.dtype = I32;

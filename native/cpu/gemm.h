@@ -141,7 +141,7 @@ static void dots(int64_t depth, Lines a, int64_t rows, Lines b, int64_t columns,
     }
   };
   int64_t k = 0;
-  for (; k + LANES <= depth; k += LANES) step(k, load);
+  for (; k + LANES <= depth; k += LANES) step(k, [](const float* from) { return load(from); });
   const int rest = int(depth - k);
   if (rest > 0) step(k, [=](const float* from) { return load_first(from, rest); });
   transpose(sum);

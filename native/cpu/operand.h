@@ -9,6 +9,16 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 constexpr int64_t TASK_ELEMENTS = 8192;
 
 HEDDLE_INLINE float* floats(const Operand& operand) { return static_cast<float*>(operand.data); }
+template <typename T>
+HEDDLE_INLINE T* elements(const Operand& operand) {
+  return static_cast<T*>(operand.data);
+}
+// body(element) with a value of the operand's type, float or bf16, of which only the type counts.
+template <typename Body>
+HEDDLE_INLINE void with_type(const Operand& operand, const Body& body) {
+  if (operand.dtype == BF16) body(bf16{});
+  else body(0.0f);
+}
 HEDDLE_INLINE int32_t* integers(const Operand& operand) { return static_cast<int32_t*>(operand.data); }
 
 template <typename Attributes>
@@ -61,10 +71,12 @@ HEDDLE_INLINE void for_vectors(int64_t count, const Body& body) {
   for (; i + LANES <= count; i += LANES) body(i, LANES);
   if (i < count) body(i, static_cast<int>(count - i));
 }
-HEDDLE_INLINE Vector fetch(const float* from, int lanes, float other = 0.0f) {
+template <typename T>
+HEDDLE_INLINE Vector fetch(const T* from, int lanes, float other = 0.0f) {
   return lanes == LANES ? load(from) : load_first(from, lanes, other);
 }
-HEDDLE_INLINE void put(float* to, Vector v, int lanes) {
+template <typename T>
+HEDDLE_INLINE void put(T* to, Vector v, int lanes) {
   if (lanes == LANES) return store(to, v);
   store_first(to, v, lanes);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../numeric.h"
 #include "isa.h"
 #if defined(__SSE__)
 #include <immintrin.h>
@@ -73,6 +74,40 @@ HEDDLE_INLINE void store_first(float* to, Vector v, int count) {
     if (i < count) to[i] = v[i];
 }
 #endif
+
+// bf16 is widened as it is loaded and rounded as it is stored (to the nearest, ties to even; a NaN stays one): all
+// arithmetic is float32, and a kernel that is a template of its element type has one text for both.
+typedef uint16_t HalfWords __attribute__((vector_size(LANES * 2)));
+typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
+typedef HalfWords UnalignedHalfWords __attribute__((aligned(2), may_alias));
+
+HEDDLE_INLINE Vector widen(HalfWords bits) {
+  return reinterpret_cast<Vector>(__builtin_convertvector(bits, Words) << 16);
+}
+HEDDLE_INLINE HalfWords narrow(Vector v) {
+  const Words bits = reinterpret_cast<Words>(v);
+  const Words rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+  return __builtin_convertvector(v == v ? rounded : bits >> 16 | 0x40u, HalfWords);
+}
+HEDDLE_INLINE Vector load(const bf16* from) { return widen(*reinterpret_cast<const UnalignedHalfWords*>(from)); }
+HEDDLE_INLINE void store(bf16* to, Vector v) { *reinterpret_cast<UnalignedHalfWords*>(to) = narrow(v); }
+HEDDLE_INLINE Vector load_first(const bf16* from, int count, float other = 0.0f) {
+  HalfWords bits = narrow(broadcast(other));
+  for (int i = 0; i < LANES; i++)
+    if (i < count) bits[i] = from[i].bits;
+  return widen(bits);
+}
+HEDDLE_INLINE void store_first(bf16* to, Vector v, int count) {
+  const HalfWords bits = narrow(v);
+  for (int i = 0; i < LANES; i++)
+    if (i < count) to[i].bits = bits[i];
+}
+
+// One element.
+HEDDLE_INLINE float widened(float x) { return x; }
+HEDDLE_INLINE float widened(bf16 x) { return to_float(x); }
+HEDDLE_INLINE void set(float& to, float x) { to = x; }
+HEDDLE_INLINE void set(bf16& to, float x) { to = to_bf16(x); }
 
 // Horizontal folds in a fixed order.
 HEDDLE_INLINE float sum_of(Vector v) {

@@ -1,5 +1,5 @@
-// Copies between layouts, and constants.
-// Reads and writes each element once: 8 bytes (4 for fill), no flops.
+// Copies between layouts, casts between float32 and bf16, and constants.
+// Reads and writes each element once: 4 to 8 bytes (half for fill), no flops.
 // Axes are put in the order of the output's strides and merged; a task is some rows, or some tiles of 32 x 32 elements
 // where the input runs along another axis than the output: tiles keep the cache lines of both sides in use.
 #include "kernels.h"
@@ -56,16 +56,16 @@ struct Walk {
   }
 };
 
-void copy_row(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t count) {
+template <typename T>
+void copy_row(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t count) {
   if (from_stride == 1 && to_stride == 1)
-    memcpy(to, from, count * sizeof(float));
-  else if (from_stride == 0 && to_stride == 1)
-    for_vectors(count, [&](int64_t i, int lanes) { put(to + i, broadcast(*from), lanes); });
+    memcpy(to, from, count * sizeof(T));
   else
     for (int64_t i = 0; i < count; i++) to[i * to_stride] = from[i * from_stride];
 }
 
-void copy_rows(Context* context, const Walk& walk, const float* x, float* y) {
+template <typename T>
+void copy_rows(Context* context, const Walk& walk, const T* x, T* y) {
   const int inner = walk.rank - 1;
   const int64_t columns = walk.shape[inner], width = smaller(columns, TASK_ELEMENTS),
                 pieces = columns == 0 ? 0 : divide_up(columns, width);
@@ -80,8 +80,8 @@ void copy_rows(Context* context, const Walk& walk, const float* x, float* y) {
 }
 
 // The last axis is the output's fastest, the one before it the input's; UNIT says that both strides are 1 there.
-template <bool UNIT>
-void copy_tiles(Context* context, const Walk& walk, const float* x, float* y) {
+template <bool UNIT, typename T>
+void copy_tiles(Context* context, const Walk& walk, const T* x, T* y) {
   const int inner = walk.rank - 1, other = walk.rank - 2;
   const int64_t across = divide_up(walk.shape[inner], TILE), down = divide_up(walk.shape[other], TILE);
   parallel_ranges(context, walk.count(other) * down * across, TASK_ELEMENTS / (TILE * TILE),
@@ -95,7 +95,7 @@ void copy_tiles(Context* context, const Walk& walk, const float* x, float* y) {
                       walk.offsets(index / across / down, other, &to, &from);
                       const int64_t from_step = UNIT ? 1 : walk.from[other], to_step = UNIT ? 1 : walk.to[inner];
                       // Read along the input, then write along the output.
-                      float tile[TILE][TILE + 1];
+                      T tile[TILE][TILE + 1];
                       for (int64_t j = 0; j < width; j++) {
                         for (int64_t i = 0; i < height; i++)
                           tile[i][j] = x[from + j * walk.from[inner] + i * from_step];
@@ -107,12 +107,11 @@ void copy_tiles(Context* context, const Walk& walk, const float* x, float* y) {
                   });
 }
 
-}  // namespace
-
-void copy(const Call& call) {
-  const float* x = floats(call.in[0]);
-  float* y = floats(call.out[0]);
-  if (!y || size_of(call.in[0]) == 0) return;
+// Elements are moved, not computed with: T only has their size.
+template <typename T>
+void copy_elements(const Call& call) {
+  const T* x = elements<T>(call.in[0]);
+  T* y = elements<T>(call.out[0]);
   Walk walk(call.out[0], call.in[0]);
   const int inner = walk.rank - 1;
   int fastest = inner;
@@ -127,10 +126,11 @@ void copy(const Call& call) {
     copy_tiles<false>(call.context, walk, x, y);
 }
 
-void fill(const Call& call) {
-  float* y = floats(call.out[0]);
-  if (!y || size_of(call.out[0]) == 0) return;
-  const float value = attributes_of<FillAttributes>(call).value;
+template <typename T>
+void fill_elements(const Call& call) {
+  T* y = elements<T>(call.out[0]);
+  T value;
+  set(value, attributes_of<FillAttributes>(call).value);
   const Walk walk(call.out[0], call.out[0]);
   const int inner = walk.rank - 1;
   const int64_t columns = walk.shape[inner], width = smaller(columns, TASK_ELEMENTS),
@@ -144,6 +144,32 @@ void fill(const Call& call) {
                       copy_row(&value, 0, y + to, walk.to[inner], smaller(width, columns - start));
                     }
                   });
+}
+
+}  // namespace
+
+void copy(const Call& call) {
+  if (!call.out[0].data || size_of(call.in[0]) == 0) return;
+  if (call.in[0].dtype == BF16) copy_elements<bf16>(call);
+  else copy_elements<float>(call);
+}
+
+void fill(const Call& call) {
+  if (!call.out[0].data || size_of(call.out[0]) == 0) return;
+  with_type(call.out[0], [&](auto type) { fill_elements<decltype(type)>(call); });
+}
+
+void cast(const Call& call) {
+  if (!call.out[0].data) return;
+  with_type(call.in[0], [&](auto from) {
+    with_type(call.out[0], [&](auto to) {
+      const auto* x = elements<decltype(from)>(call.in[0]);
+      auto* y = elements<decltype(to)>(call.out[0]);
+      parallel_ranges(call.context, size_of(call.in[0]), TASK_ELEMENTS, [&](int64_t first, int64_t last, int32_t) {
+        for_vectors(last - first, [&](int64_t i, int lanes) { put(y + first + i, fetch(x + first + i, lanes), lanes); });
+      });
+    });
+  });
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

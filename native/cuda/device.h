@@ -14,6 +14,17 @@ template <typename T>
 HEDDLE_DEVICE T* data_of(const Operand& operand) {
   return static_cast<T*>(operand.data);
 }
+// body(element) with a value of the operand's type, float or bf16, of which only the type counts.
+template <typename Body>
+inline Status with_type(const Operand& operand, const Body& body) {
+  return operand.dtype == BF16 ? body(bf16{}) : body(0.0f);
+}
+// An element as a number, and a number as an element: arithmetic is float32 whatever the type.
+HEDDLE_DEVICE float widened(float x) { return x; }
+HEDDLE_DEVICE float widened(bf16 x) { return to_float(x); }
+HEDDLE_EVERYWHERE void set(float& to, float x) { to = x; }
+HEDDLE_EVERYWHERE void set(bf16& to, float x) { to = to_bf16(x); }
+
 template <typename Attributes>
 inline const Attributes& attributes_of(const Call& call) {
   return *static_cast<const Attributes*>(call.attributes);

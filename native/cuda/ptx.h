@@ -13,6 +13,12 @@ HEDDLE_DEVICE float fast_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// Two bf16 in a register, the first in its low half; rounded to the nearest, ties to even.
+HEDDLE_DEVICE uint32_t pack_bf16(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
 // 16 bytes from global to shared memory, or zeros where `present` is false; both addresses are multiples of 16.
 HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(present ? 16 : 0)
@@ -48,10 +54,19 @@ HEDDLE_DEVICE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, 
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// The nearest number of tf32, ties away from 0, as bits of a float32.
+HEDDLE_DEVICE uint32_t to_tf32(float x) {
+  uint32_t y;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+  return y;
+}
 
 #else
 
 HEDDLE_DEVICE float fast_exp2(float x) { return exp2f(x); }
+HEDDLE_DEVICE uint32_t pack_bf16(float low, float high) {
+  return uint32_t(to_bf16(low).bits) | uint32_t(to_bf16(high).bits) << 16;
+}
 HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present, SIMT_PLACE) {
   simt::copy_async(to, from, 16, present ? 16 : 0, place);
 }
@@ -77,6 +92,7 @@ HEDDLE_DEVICE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, 
   const uint32_t b[2] = {b0, b1};
   simt::mma_tf32_1688(d, a, b, place);
 }
+HEDDLE_DEVICE uint32_t to_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & 0xFFFFE000u; }
 
 #endif
 

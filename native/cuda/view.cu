@@ -1,5 +1,5 @@
-// Copies between layouts, and constants.
-// Reads and writes each element once: 8 bytes (4 for fill), no flops.
+// Copies between layouts, casts between float32 and bf16, and constants.
+// Reads and writes each element once: 4 to 8 bytes (half for fill), no flops.
 // Axes are merged on the host and put in the order of the output's strides, so that neighbouring threads write neighbours.
 // Where the input runs along another axis, squares of 32 x 32 elements turn in shared memory: both sides stay coalesced.
 #include "device.h"
@@ -63,7 +63,9 @@ HEDDLE_DEVICE void add_offsets(const Walk& walk, int64_t index, int axes, int64_
   }
 }
 
-__global__ void copy_elements(Walk walk, const uint32_t* x, uint32_t* y, int64_t count) {
+// Elements are moved, not computed with: T only has their size.
+template <typename T>
+__global__ void copy_elements(Walk walk, const T* x, T* y, int64_t count) {
   for_elements(count, [&](int64_t i) {
     int64_t to = 0, from = 0;
     add_offsets(walk, i, walk.rank, &to, &from);
@@ -72,8 +74,9 @@ __global__ void copy_elements(Walk walk, const uint32_t* x, uint32_t* y, int64_t
 }
 
 // The last axis is the output's fastest, the one before it the input's.
-__global__ void copy_tiles(Walk walk, const uint32_t* x, uint32_t* y, int64_t across, int64_t down) {
-  SHARED_ARRAY(uint32_t, tile, [TILE][TILE + 1]);
+template <typename T>
+__global__ void copy_tiles(Walk walk, const T* x, T* y, int64_t across, int64_t down) {
+  SHARED_ARRAY(T, tile, [TILE][TILE + 1]);
   const int inner = walk.rank - 1, other = walk.rank - 2;
   const int64_t column = blockIdx.x % across * TILE, row = blockIdx.x / across % down * TILE;
   int64_t to = 0, from = 0;
@@ -88,7 +91,8 @@ __global__ void copy_tiles(Walk walk, const uint32_t* x, uint32_t* y, int64_t ac
       y[to + (row + i) * walk.to[other] + (column + threadIdx.x) * walk.to[inner]] = tile[i][threadIdx.x];
 }
 
-__global__ void fill_elements(Walk walk, float* y, int64_t count, float value) {
+template <typename T>
+__global__ void fill_elements(Walk walk, T* y, int64_t count, T value) {
   for_elements(count, [&](int64_t i) {
     int64_t to = 0, from = 0;
     add_offsets(walk, i, walk.rank, &to, &from);
@@ -96,33 +100,63 @@ __global__ void fill_elements(Walk walk, float* y, int64_t count, float value) {
   });
 }
 
-}  // namespace
+template <typename From, typename To>
+__global__ void cast_elements(const From* x, To* y, int64_t count) {
+  for_elements(count, [&](int64_t i) { set(y[i], widened(x[i])); });
+}
 
-Status copy(const Call& call, Stream stream) {
-  const Operand &x = call.in[0], &y = call.out[0];
+template <typename T>
+Status copy_operand(const Operand& x, const Operand& y, Stream stream) {
+  const T* from = static_cast<const T*>(x.data);
+  T* to = static_cast<T*>(y.data);
   const int64_t count = size_of(y);
-  if (!y.data || count == 0) return cudaSuccess;
-  const uint32_t* from = static_cast<const uint32_t*>(x.data);
-  uint32_t* to = static_cast<uint32_t*>(y.data);
   Walk walk = walk_of(y, x);
   const int inner = walk.rank - 1;
   int fastest = inner;
   for (int axis = 0; axis < inner; axis++)
     if (walk.from[axis] != 0 && walk.from[axis] < walk.from[fastest]) fastest = axis;
   if (fastest == inner || walk.from[inner] == 0)
-    return launch(copy_elements, blocks_for(count), dim3(THREADS), 0, stream, walk, from, to, count);
+    return launch(copy_elements<T>, blocks_for(count), dim3(THREADS), 0, stream, walk, from, to, count);
   walk.swap(fastest, inner - 1);
   const int64_t across = divide_up(walk.shape[inner], TILE), down = divide_up(walk.shape[inner - 1], TILE);
-  return launch(copy_tiles, dim3(unsigned(walk.count(inner - 1) * across * down)), dim3(TILE, TILE_ROWS), 0, stream, walk,
-                from, to, across, down);
+  return launch(copy_tiles<T>, dim3(unsigned(walk.count(inner - 1) * across * down)), dim3(TILE, TILE_ROWS), 0, stream,
+                walk, from, to, across, down);
+}
+
+}  // namespace
+
+Status copy(const Call& call, Stream stream) {
+  const Operand &x = call.in[0], &y = call.out[0];
+  if (!y.data || size_of(y) == 0) return cudaSuccess;
+  return x.dtype == BF16 ? copy_operand<uint16_t>(x, y, stream) : copy_operand<uint32_t>(x, y, stream);
 }
 
 Status fill(const Call& call, Stream stream) {
   const Operand& y = call.out[0];
   const int64_t count = size_of(y);
   if (!y.data || count == 0) return cudaSuccess;
-  return launch(fill_elements, blocks_for(count), dim3(THREADS), 0, stream, walk_of(y, y), static_cast<float*>(y.data), count,
-                attributes_of<FillAttributes>(call).value);
+  const float value = attributes_of<FillAttributes>(call).value;
+  return with_type(y, [&](auto type) {
+    typedef decltype(type) T;
+    T constant;
+    set(constant, value);
+    return launch(fill_elements<T>, blocks_for(count), dim3(THREADS), 0, stream, walk_of(y, y), static_cast<T*>(y.data), count,
+                  constant);
+  });
+}
+
+Status cast(const Call& call, Stream stream) {
+  const Operand &x = call.in[0], &y = call.out[0];
+  const int64_t count = size_of(x);
+  if (!y.data || count == 0) return cudaSuccess;
+  return with_type(x, [&](auto from) {
+    return with_type(y, [&](auto to) {
+      typedef decltype(from) From;
+      typedef decltype(to) To;
+      return launch(cast_elements<From, To>, blocks_for(count), dim3(THREADS), 0, stream,
+                    static_cast<const From*>(x.data), static_cast<To*>(y.data), count);
+    });
+  });
 }
 
 }}  // namespace heddle::cuda

@@ -22,17 +22,27 @@ class Names {
 
 function attributeText(attributes: Attributes): string {
   const entries = Object.entries(attributes).filter(
-    ([, value]) => value !== 'none' && value !== false && value !== 0,
+    ([name, value]) => name !== 'result' && value !== 'none' && value !== false && value !== 0,
   );
   return entries.length ? ` {${entries.map(([name, value]) => `${name}: ${value}`).join(', ')}}` : '';
 }
+
+const typeText = ({ shape, dtype }: Tensor) => `${dtype === 'bf16' ? ':bf16' : ''}${formatShape(shape)}`;
 
 function nodeText(names: Names, node: Node, operand = (tensor: Tensor) => names.of(tensor)): string {
   const inputs = [...node.inputs];
   while (inputs.length && !inputs.at(-1)) inputs.pop();
   const call = `${node.op.name}(${inputs.map((input) => (input ? operand(input) : '-')).join(', ')})`;
-  const outputs = node.outputs.map((output) => `${names.of(output)}${formatShape(output.shape)}`).join(', ');
+  const outputs = node.outputs.map((output) => `${names.of(output)}${typeText(output)}`).join(', ');
   return `${outputs ? `${outputs} = ` : ''}${call}${attributeText(node.attributes)}`;
+}
+
+/** What a node works on, wherever it lies: shapes of its inputs (T: through a permutation) and its attributes. */
+export function operandsText({ inputs, attributes }: Node): string {
+  const texts = inputs.map(
+    (input) => input && `${input.shape.join('x') || 'scalar'}${input.node.op.name === 'permute' ? 'T' : ''}`,
+  );
+  return `${texts.filter(Boolean).join(' ')}${attributeText(attributes)}`.trim();
 }
 
 /** A graph as text, one node a line; sources stand where they are read. */

@@ -1,26 +1,48 @@
 import { compile, type Program } from '../compile/index.js';
 import { Graph } from '../graph/graph.js';
 import { trace } from '../graph/trace.js';
-import type { LanguageModel } from '../models/decoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
-import { causal } from '../objectives/causal.js';
+import type { Module } from '../nn/index.js';
+import type { Bucket, Loss, Objective, ObjectiveData } from '../objectives/objective.js';
 
-/** A program that sums the loss of a batch, for a model whose parameters alone are in a session. */
-export function evaluationProgram(
-  model: LanguageModel,
-  table: ParameterTable,
-  { rows, sequenceLength, vocabSize }: { rows: number; sequenceLength: number; vocabSize: number },
-): Program {
-  const graph = new Graph();
-  const objective = causal({ sequenceLength });
-  const declarations = objective.inputs(rows, vocabSize);
-  trace({ graph, training: false }, () => {
+/** Traces an objective's loss for a bucket. */
+export function traceLoss<Model extends Module, Data extends ObjectiveData>(
+  graph: Graph,
+  model: Model,
+  objective: Objective<Model, Data>,
+  { bucket, vocabSize, training }: { bucket: Bucket; vocabSize: number; training: boolean },
+): Loss {
+  const declarations = objective.inputs(bucket, vocabSize);
+  return trace({ graph, training }, () => {
     const inputs = Object.fromEntries(declarations.map((input) => [input.name, graph.input(input)]));
-    const { lossSum, tokenCount } = objective.loss(model, inputs, false);
-    graph.output('lossSum', lossSum);
-    graph.output('tokenCount', tokenCount);
+    return objective.loss(model, inputs, training);
   });
-  return compile(graph, {
-    arenas: { parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash } },
-  });
+}
+
+/** The graph that sums the loss of a batch and gives what else the objective scores by. */
+export function evaluationGraph<Model extends Module, Data extends ObjectiveData>(
+  model: Model,
+  objective: Objective<Model, Data>,
+  shape: { bucket: Bucket; vocabSize: number },
+): Graph {
+  const graph = new Graph();
+  const { lossSum, tokenCount, outputs } = traceLoss(graph, model, objective, { ...shape, training: false });
+  graph.output('lossSum', lossSum);
+  graph.output('tokenCount', tokenCount);
+  for (const [name, tensor] of Object.entries(outputs ?? {})) graph.output(name, tensor);
+  return graph;
+}
+
+/** Programs that score, one a bucket, for a model whose parameters alone are in a session. */
+export function evaluationPrograms<Model extends Module, Data extends ObjectiveData>(
+  model: Model,
+  table: ParameterTable,
+  objective: Objective<Model, Data>,
+  { batchSize, vocabSize }: { batchSize: number; vocabSize: number },
+): Program[] {
+  return objective.buckets(batchSize).map((bucket) =>
+    compile(evaluationGraph(model, objective, { bucket, vocabSize }), {
+      arenas: { parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash } },
+    }),
+  );
 }

@@ -97,7 +97,7 @@ export function inferOutputs(
   inputs: readonly (Tensor | undefined)[],
   attributes: Attributes,
 ): { shape: Shape; dtype: DType }[] {
-  const bindings: Bindings = {};
+  const bindings: Bindings = { result: attributes.result as DType | undefined };
   if (op.infer) {
     const known = inputs as readonly Tensor[];
     const dtype = known[0]?.dtype;

@@ -26,13 +26,13 @@ const multiplyAdds = (q: Tensor, k: Tensor, causal: unknown) => {
 
 const attentionOp = defineOp('attention', {
   inputs: {
-    q: 'B T H D rows',
-    k: 'P S G D rows',
-    v: 'P S G D rows',
+    q: 'B T H D real rows',
+    k: 'P S G D real rows',
+    v: 'P S G D real rows',
     ...masks,
     slots: 'B S i32 ?',
   },
-  outputs: { y: 'B T H D rows', log_sum_exp: 'B H T' },
+  outputs: { y: 'B T H D real rows', log_sum_exp: 'B H T' },
   attributes,
   gradient: ({ inputs: [q, k, v, ...rest], outputs: [y, logSumExp], attributes }, [dy]) =>
     dy ? attentionBackwardOp([q, k, v, y, logSumExp, dy, ...rest.slice(0, 4)], attributes) : [],
@@ -41,15 +41,15 @@ const attentionOp = defineOp('attention', {
 
 const attentionBackwardOp = defineOp('attention_backward', {
   inputs: {
-    q: 'B T H D rows',
-    k: 'P S G D rows',
-    v: 'P S G D rows',
-    y: 'B T H D rows',
+    q: 'B T H D real rows',
+    k: 'P S G D real rows',
+    v: 'P S G D real rows',
+    y: 'B T H D real rows',
     log_sum_exp: 'B H T',
-    dy: 'B T H D rows',
+    dy: 'B T H D real rows',
     ...masks,
   },
-  outputs: { dq: 'B T H D rows', dk: 'P S G D rows', dv: 'P S G D rows' },
+  outputs: { dq: 'B T H D real rows', dk: 'P S G D real rows', dv: 'P S G D real rows' },
   attributes,
   cost: ({ inputs: [q, k], attributes: { causal } }) => ({ flops: 10 * multiplyAdds(q!, k!, causal) }),
 });
@@ -110,7 +110,7 @@ export function attention(q: Operand, k: Operand, v: Operand, options: Attention
 
 /** Writes the first lengths[b] (default T) rows of `values` into row b of a cache, from positions[b] on. */
 export const cacheWriteOp = defineOp('cache_write', {
-  inputs: { cache: 'P S G D', values: 'B T G D rows', positions: 'B i32', lengths: 'B i32 ?' },
+  inputs: { cache: 'P S G D real', values: 'B T G D real rows', positions: 'B i32', lengths: 'B i32 ?' },
   outputs: {},
   writes: ['cache'],
 });

@@ -2,21 +2,22 @@ import { defineOp } from '../graph/op.js';
 import type { Operand, Tensor } from '../graph/tensor.js';
 import { toTensor } from '../graph/trace.js';
 import { sizeOf } from '../shape/shape.js';
-import { expand, reshape } from './view.js';
+import { cast, expand, reshape } from './view.js';
 
 const embeddingOp = defineOp('embedding', {
-  inputs: { ids: '* i32', table: 'V C' },
-  outputs: { y: '* C' },
+  inputs: { ids: '* i32', table: 'V C real' },
+  outputs: { y: '* C real' },
   gradient: ({ inputs: [ids, table] }, [dy]) => {
     if (!dy) return [];
     const flat = reshape(dy, [-1, dy.shape.at(-1)!]);
-    return [undefined, embeddingBackwardOp([reshape(ids!, [-1]), flat], { rows: table!.shape[0] })[0]];
+    const [dtable] = embeddingBackwardOp([reshape(ids!, [-1]), flat], { rows: table!.shape[0] });
+    return [undefined, cast(dtable, table!.dtype)];
   },
 });
 
 /** dtable[v] = addend[v] + the sum of the rows of dy whose id is v, in the order of the rows. */
 export const embeddingBackwardOp = defineOp('embedding_backward', {
-  inputs: { ids: 'N i32', dy: 'N C', addend: 'V C ?' },
+  inputs: { ids: 'N i32', dy: 'N C real', addend: 'V C ?' },
   outputs: { dtable: 'V C' },
   attributes: { rows: 'i32' },
   bind: ({ rows }) => ({ V: rows as number }),
@@ -64,8 +65,8 @@ const rotaryTableOp = defineOp('rotary_table', {
 });
 
 const rotaryOp = defineOp('rotary', {
-  inputs: { x: 'B T H D rows', cos: 'B T E strided', sin: 'B T E strided' },
-  outputs: { y: 'B T H D rows' },
+  inputs: { x: 'B T H D real rows', cos: 'B T E strided', sin: 'B T E strided' },
+  outputs: { y: 'B T H D real rows' },
   attributes: { inverse: 'bool' },
   reuse: { y: ['x'] },
   gradient: ({ inputs: [, cos, sin], attributes: { inverse } }, [dy]) => [

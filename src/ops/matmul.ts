@@ -4,30 +4,29 @@ import type { Operand, Tensor } from '../graph/tensor.js';
 import { toTensor } from '../graph/trace.js';
 import { formatShape, sizeOf } from '../shape/shape.js';
 import { activationKinds } from './pointwise.js';
-import { expand, reshape, transpose } from './view.js';
+import { cast, expand, reshape, transpose } from './view.js';
 
 /** What happens to a tile of the product before it is written. */
 export const epilogues = ['none', 'activation', 'activation_backward'] as const;
 
 /**
- * y = epilogue(a b + bias + addend). Transposed operands are views, so one kernel serves forward and both gradients.
+ * y = epilogue(a b + bias + addend), accumulated in float32. Transposed operands are views, so one kernel serves forward and both gradients.
  * Epilogue `activation` writes kind(z) to y and, where somebody reads it, z to `preactivation`;
  * `activation_backward` multiplies by kind'(input preactivation). The optional inputs and the epilogue are put there by
  * compile/fuse.ts.
  */
 export const matmulOp = defineOp('matmul', {
   inputs: {
-    a: '* M K strided',
-    b: '* K N strided',
+    a: '* M K real strided',
+    b: '* K N real strided',
     bias: 'N ?',
-    addend: '* M N rows ?',
-    preactivation: '* M N rows ?',
+    addend: '* M N result rows ?',
+    preactivation: '* M N result rows ?',
   },
-  outputs: { y: '* M N rows', preactivation_output: '* M N rows' },
+  outputs: { y: '* M N result rows', preactivation_output: '* M N result rows' },
   attributes: { epilogue: epilogues, kind: activationKinds },
   reuse: { y: ['addend', 'preactivation'] },
-  gradient: ({ inputs: [a, b] }, [dy]) =>
-    dy ? [product(dy, transpose(b!)), product(transpose(a!), dy)] : [],
+  gradient: ({ inputs: [a, b] }, [dy]) => (dy ? productGradients(a!, b!, cast(dy, a!.dtype)) : []),
   cost: ({ inputs: [a], outputs: [y] }) => ({ flops: 2 * sizeOf(y.shape) * a!.shape.at(-1)! }),
   workspace: matmulWorkspace,
 });
@@ -42,6 +41,11 @@ function matmulWorkspace({ inputs: [a, b] }: OpCall): number {
   const shared = sizeOf(a!.shape) === m * k && m > 168;
   return shared ? Math.min(4 * k * 32 * Math.ceil(n / 32), 8 << 20) : 0;
 }
+
+const productGradients = (a: Tensor, b: Tensor, dy: Tensor) => [
+  product(dy, transpose(b)),
+  product(transpose(a), dy),
+];
 
 function product(a: Tensor, b: Tensor): Tensor {
   return matmulOp([a, b], { epilogue: 'none', kind: 'none' })[0];

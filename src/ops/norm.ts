@@ -18,8 +18,8 @@ const columnSums = (count: number) => ({
 });
 
 export const layerNormOp = defineOp('layer_norm', {
-  inputs: { x: '* C', weight: 'C', bias: 'C ?', residual: '* C ?' },
-  outputs: { y: '* C', mean: '*', rstd: '*', sum: '* C' },
+  inputs: { x: '* C real', weight: 'C', bias: 'C ?', residual: '* C real ?' },
+  outputs: { y: '* C real', mean: '*', rstd: '*', sum: '* C real' },
   attributes: { epsilon: 'f32' },
   reuse,
   gradient: ({ inputs: [x, weight, bias], outputs: [, mean, rstd] }, [dy]) => {
@@ -32,16 +32,16 @@ export const layerNormOp = defineOp('layer_norm', {
 
 /** x is what was normalised; `dsum`, where given, is added to dx (the gradient that reaches the sum elsewhere). */
 export const layerNormBackwardOp = defineOp('layer_norm_backward', {
-  inputs: { x: '* C', weight: 'C', mean: '*', rstd: '*', dy: '* C', dsum: '* C ?' },
-  outputs: { dx: '* C', dweight: 'C', dbias: 'C' },
+  inputs: { x: '* C real', weight: 'C', mean: '*', rstd: '*', dy: '* C real', dsum: '* C real ?' },
+  outputs: { dx: '* C real', dweight: 'C', dbias: 'C' },
   reuse: reuseBackward,
   ...perElement(14),
   ...columnSums(2),
 });
 
 export const rmsNormOp = defineOp('rms_norm', {
-  inputs: { x: '* C', weight: 'C', residual: '* C ?' },
-  outputs: { y: '* C', rstd: '*', sum: '* C' },
+  inputs: { x: '* C real', weight: 'C', residual: '* C real ?' },
+  outputs: { y: '* C real', rstd: '*', sum: '* C real' },
   attributes: { epsilon: 'f32' },
   reuse,
   gradient: ({ inputs: [x, weight], outputs: [, rstd] }, [dy]) =>
@@ -50,8 +50,8 @@ export const rmsNormOp = defineOp('rms_norm', {
 });
 
 export const rmsNormBackwardOp = defineOp('rms_norm_backward', {
-  inputs: { x: '* C', weight: 'C', rstd: '*', dy: '* C', dsum: '* C ?' },
-  outputs: { dx: '* C', dweight: 'C' },
+  inputs: { x: '* C real', weight: 'C', rstd: '*', dy: '* C real', dsum: '* C real ?' },
+  outputs: { dx: '* C real', dweight: 'C' },
   reuse: reuseBackward,
   ...perElement(10),
   ...columnSums(1),

@@ -22,9 +22,11 @@ export const gradientNormOp = defineOp('gradient_norm', {
 });
 
 /**
- * AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101, with torch's order of operations: p -= lr * decay * p first) over
- * flat arenas. `blocks` holds {weight decay factor, learning-rate factor} for each 1,024 elements. Where `finite` is 0
- * nothing but the counters changes. counters = {applied, skipped, skipped in a row, unused}.
+ * AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101, with torch's order of operations: p -= lr * decay * p first), or, where
+ * the decay is not `decoupled`, Adam (Kingma & Ba 2014, arXiv:1412.6980) with decay * p added to the gradient, over flat arenas.
+ * `blocks` holds {weight decay factor, learning-rate factor} for each 1,024 elements. Where `finite` is 0 nothing but the counters
+ * changes. `parameters_bf16` is the mirror of the parameters that products read, written in the same pass.
+ * counters = {applied, skipped, skipped in a row, unused}.
  */
 export const adamwOp = defineOp('adamw', {
   inputs: {
@@ -36,6 +38,7 @@ export const adamwOp = defineOp('adamw', {
     counters: '4 i32',
     factor: '1',
     finite: '1 i32',
+    parameters_bf16: 'N bf16 ?',
   },
   outputs: {},
   attributes: {
@@ -43,10 +46,11 @@ export const adamwOp = defineOp('adamw', {
     beta2: 'f32',
     epsilon: 'f32',
     weight_decay: 'f32',
+    decoupled: 'bool',
     clip: clipModes,
     maximum: 'f32',
   },
-  writes: ['parameters', 'first_moment', 'second_moment', 'counters'],
+  writes: ['parameters', 'first_moment', 'second_moment', 'counters', 'parameters_bf16'],
   cost: ({ inputs: [parameters] }) => ({ flops: 14 * sizeOf(parameters!.shape) }),
 });
 
@@ -60,9 +64,10 @@ export const sgdOp = defineOp('sgd', {
     counters: '4 i32',
     factor: '1',
     finite: '1 i32',
+    parameters_bf16: 'N bf16 ?',
   },
   outputs: {},
   attributes: { momentum: 'f32', weight_decay: 'f32', nesterov: 'bool', clip: clipModes, maximum: 'f32' },
-  writes: ['parameters', 'momentum_buffer', 'counters'],
+  writes: ['parameters', 'momentum_buffer', 'counters', 'parameters_bf16'],
   cost: ({ inputs: [parameters] }) => ({ flops: 6 * sizeOf(parameters!.shape) }),
 });

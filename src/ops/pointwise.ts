@@ -12,8 +12,8 @@ type BinaryGradient = (call: { a: Tensor; b: Tensor; y: Tensor }, dy: Tensor) =>
 
 function defineBinary(name: string, gradient: BinaryGradient): Op {
   return defineOp(name, {
-    inputs: { a: '* strided', b: '* strided' },
-    outputs: { y: '*' },
+    inputs: { a: '* real strided', b: '* real strided' },
+    outputs: { y: '* real' },
     reuse: { y: ['a', 'b'] },
     gradient: ({ inputs: [a, b], outputs: [y] }, [dy]) => (dy ? gradient({ a: a!, b: b!, y }, dy) : []),
     ...elementwise(1),
@@ -44,8 +44,8 @@ export const multiply = (a: Operand, b: Operand): Tensor => broadcast(multiplyOp
 export const divide = (a: Operand, b: Operand): Tensor => broadcast(divideOp, a, b);
 
 const scaleOp = defineOp('scale', {
-  inputs: { x: '*' },
-  outputs: { y: '*' },
+  inputs: { x: '* real' },
+  outputs: { y: '* real' },
   attributes: { factor: 'f32', shift: 'f32' },
   reuse: { y: ['x'] },
   gradient: ({ attributes: { factor } }, [dy]) => [dy && scale(dy, factor as number)],
@@ -59,8 +59,8 @@ export const unaryKinds = ['exp', 'log', 'sqrt', 'reciprocal', 'square'] as cons
 type UnaryKind = (typeof unaryKinds)[number];
 
 const unaryOp = defineOp('unary', {
-  inputs: { x: '*' },
-  outputs: { y: '*' },
+  inputs: { x: '* real' },
+  outputs: { y: '* real' },
   attributes: { kind: unaryKinds },
   reuse: { y: ['x'] },
   gradient: ({ inputs: [x], outputs: [y], attributes: { kind } }, [dy]) => {
@@ -95,8 +95,8 @@ export const activationKinds = ['none', 'gelu', 'gelu_tanh', 'relu', 'sigmoid', 
 export type ActivationKind = (typeof activationKinds)[number];
 
 export const activationOp = defineOp('activation', {
-  inputs: { x: '*' },
-  outputs: { y: '*' },
+  inputs: { x: '* real' },
+  outputs: { y: '* real' },
   attributes: { kind: activationKinds },
   reuse: { y: ['x'] },
   gradient: ({ inputs: [x], attributes }, [dy]) => [dy && activationBackwardOp([x, dy], attributes)[0]],
@@ -105,8 +105,8 @@ export const activationOp = defineOp('activation', {
 
 /** dx = dy * kind'(x). */
 export const activationBackwardOp = defineOp('activation_backward', {
-  inputs: { x: '*', dy: '*' },
-  outputs: { dx: '*' },
+  inputs: { x: '* real', dy: '* real' },
+  outputs: { dx: '* real' },
   attributes: { kind: activationKinds },
   reuse: { dx: ['x', 'dy'] },
   ...elementwise(14),
@@ -123,8 +123,8 @@ export const silu = (x: Operand): Tensor => activation(x, 'silu');
 export const tanh = (x: Operand): Tensor => activation(x, 'tanh');
 
 const gatedActivationOp = defineOp('gated_activation', {
-  inputs: { gate: '* C rows', up: '* C rows' },
-  outputs: { y: '* C' },
+  inputs: { gate: '* C real rows', up: '* C real rows' },
+  outputs: { y: '* C real' },
   attributes: { kind: activationKinds },
   gradient: ({ inputs: [gate, up], attributes }, [dy]) =>
     dy ? gatedActivationBackwardOp([gate, up, dy], attributes) : [],
@@ -132,8 +132,8 @@ const gatedActivationOp = defineOp('gated_activation', {
 });
 
 const gatedActivationBackwardOp = defineOp('gated_activation_backward', {
-  inputs: { gate: '* C rows', up: '* C rows', dy: '* C' },
-  outputs: { dgate: '* C rows', dup: '* C rows' },
+  inputs: { gate: '* C real rows', up: '* C real rows', dy: '* C real' },
+  outputs: { dgate: '* C real rows', dup: '* C real rows' },
   attributes: { kind: activationKinds },
   ...elementwise(16),
 });
@@ -144,8 +144,8 @@ export const gatedActivation = (gate: Operand, up: Operand, kind: ActivationKind
 export const swiglu = (gate: Operand, up: Operand): Tensor => gatedActivation(gate, up, 'silu');
 
 const dropoutOp = defineOp('dropout', {
-  inputs: { x: '* C' },
-  outputs: { y: '* C' },
+  inputs: { x: '* C real' },
+  outputs: { y: '* C real' },
   attributes: { probability: 'f32', site: 'i32' },
   reuse: { y: ['x'] },
   // The mask is a function of (seed, step, site, row, element) alone, so the backward pass draws the same one again.

@@ -3,14 +3,14 @@ import type { Operand, Tensor } from '../graph/tensor.js';
 import { toTensor } from '../graph/trace.js';
 import { normaliseAxis, type Shape, sizeOf } from '../shape/shape.js';
 import { scale } from './pointwise.js';
-import { expand, reshape } from './view.js';
+import { cast, expand, reshape } from './view.js';
 
 const sumOp = defineOp('sum', {
-  inputs: { x: 'A R B' },
-  outputs: { y: 'A B' },
+  inputs: { x: 'A R B real' },
+  outputs: { y: 'A B result' },
   gradient: ({ inputs: [x] }, [dy]) => {
     const [outer, , inner] = x!.shape;
-    return [dy && expand(reshape(dy, [outer, 1, inner]), x!.shape)];
+    return [dy && expand(reshape(cast(dy, x!.dtype), [outer, 1, inner]), x!.shape)];
   },
   cost: ({ inputs: [x] }) => ({ flops: sizeOf(x!.shape) }),
   // Partial sums of row blocks, added in a fixed order (native/cpu/reduce.cc: 64 blocks at most).

@@ -2,6 +2,7 @@ import { ShapeError } from '../errors.js';
 import { defineOp } from '../graph/op.js';
 import type { Operand, Tensor } from '../graph/tensor.js';
 import { toTensor } from '../graph/trace.js';
+import type { DType } from '../shape/dtype.js';
 import { expandLayout, permuteLayout, reshapeLayout, sliceLayout } from '../shape/layout.js';
 import { formatShape, normaliseAxis, type Shape, sameShape, sizeOf } from '../shape/shape.js';
 import { sumTo } from './reduce.js';
@@ -63,7 +64,7 @@ const concatOp = defineOp('concat', {
 });
 
 const fillOp = defineOp('fill', {
-  outputs: { y: '* strided' },
+  outputs: { y: '* result strided' },
   attributes: { value: 'f32' },
   bind: ({ shape }) => ({ leading: list(shape) }),
 });
@@ -75,11 +76,23 @@ export const copyOp = defineOp('copy', {
   gradient: (_, [dy]) => [dy],
 });
 
-/** A constant tensor. `like` only names the graph; inside forward() it may be left out. */
+const castOp = defineOp('cast', {
+  inputs: { x: '* real' },
+  outputs: { y: '* result' },
+  gradient: ({ inputs: [x] }, [dy]) => [dy && cast(dy, x!.dtype)],
+  cost: ({ inputs: [x] }) => ({ flops: sizeOf(x!.shape) }),
+});
+
+/** The same numbers as float32 or as bf16, rounded to the nearest, ties to even. */
+export function cast(x: Operand, dtype: DType): Tensor {
+  const tensor = toTensor(x);
+  return tensor.dtype === dtype ? tensor : castOp([tensor], { result: dtype })[0];
+}
+
+/** A constant tensor, float32 or of the dtype of `like`, which names the graph too; inside forward() it may be left out. */
 export function full(shape: Shape, value: number, like?: Tensor): Tensor {
-  return like
-    ? (like.graph.append(fillOp, [], { value, shape }).outputs[0] as Tensor)
-    : fillOp([], { value, shape })[0];
+  const attributes = { value, shape, ...(like?.dtype === 'bf16' ? { result: 'bf16' } : {}) };
+  return like ? (like.graph.append(fillOp, [], attributes).outputs[0] as Tensor) : fillOp([], attributes)[0];
 }
 export const zeros = (shape: Shape, like?: Tensor): Tensor => full(shape, 0, like);
 

@@ -15,7 +15,19 @@ import {
 
 export const dataEntries = {
   data: v.optional(text('Corpus: text8, sotu, a text file or a folder of text files'), 'sotu'),
-  tokenizer: v.optional(choice(['characters', 'bytes'], 'What a token is'), 'characters'),
+  tokenizer: v.optional(
+    text(
+      'What a token is: characters, bytes, bpe, words, a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe',
+    ),
+    'characters',
+  ),
+  vocabSize: v.optional(
+    positiveInteger('Vocabulary of a tokenizer that is learnt: bpe, words', {
+      unit: 'tokens',
+      defaultFrom: '8,000 for bpe, every word for words',
+    }),
+  ),
+  minCount: v.optional(positiveInteger('A word that occurs less often is unknown to a words tokenizer'), 1),
   clean: v.optional(
     choice(['none', 'text8'], 'Cleaning before tokenising: text8 leaves a-z and spaces'),
     'none',
@@ -43,7 +55,7 @@ export const optimizationEntries = {
   batchSize: v.optional(positiveInteger('Rows of a micro-step', { unit: 'rows' }), 12),
   gradientAccumulationSteps: v.optional(positiveInteger('Micro-steps whose gradients make an update'), 1),
   maxSteps: v.optional(positiveInteger('Length of the run', { unit: 'updates' }), 2000),
-  optimizer: v.optional(choice(['adamw', 'sgd'], 'Rule of the update'), 'adamw'),
+  optimizer: v.optional(choice(['adamw', 'adam', 'sgd'], 'Rule of the update'), 'adamw'),
   learningRate: v.optional(positiveNumber('Learning rate at its peak'), 1e-3),
   minLearningRate: v.optional(
     nonNegativeNumber('Learning rate after the decay', { defaultFrom: 'a tenth of learningRate' }),
