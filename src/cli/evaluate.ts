@@ -11,6 +11,7 @@ import type { Device } from '../runtime/session.js';
 import { dataEntries, runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
+import { evaluateVectors } from './evaluateVectors.js';
 import { formatNumber } from './table.js';
 
 const schema = v.strictObject({
@@ -25,6 +26,8 @@ const schema = v.strictObject({
   sequenceLength: v.optional(
     positiveInteger('Length of a row', { unit: 'tokens', defaultFrom: "the model's longest context" }),
   ),
+  similarity: v.optional(text('Word pairs with a similarity each, to be compared with the vectors of words')),
+  analogies: v.optional(text('Analogies in the format of questions-words.txt, for the vectors of words')),
   device: runEntries.device,
   threads: runEntries.threads,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
@@ -37,6 +40,8 @@ export const evaluate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
+    if (settings.similarity !== undefined || settings.analogies !== undefined)
+      return evaluateVectors(settings, { stdout });
     const { model: folder, part, batchSize, device, threads, json } = settings;
     await using pretrained = await PretrainedModel.open(folder, { device: device as Device, threads });
     const { model, table, tokenizer, session } = pretrained;

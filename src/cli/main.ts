@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { main } from './commandLine.js';
 import { doctor } from './doctor.js';
+import { embed } from './embed.js';
 import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
 import { plan } from './plan.js';
@@ -15,6 +16,7 @@ process.exitCode = await main(process.argv.slice(2), [
   evaluate,
   generate,
   translate,
+  embed,
   prepare,
   plan,
   profile,

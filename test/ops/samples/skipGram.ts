@@ -20,8 +20,15 @@ const skipGram = ({ name, words, size, ids, keep = () => 1, window, negatives }:
     slots: {
       centres: normal([words, size], 0.4),
       contexts: normal([words, size], 0.4),
-      aliasProbability: exactly([words], each((word) => 0.25 + 0.5 * (word % 2))),
-      alias: exactly([words], each((word) => (word * 7) % words), 'i32'),
+      aliasProbability: exactly(
+        [words],
+        each((word) => 0.25 + 0.5 * (word % 2)),
+      ),
+      alias: exactly(
+        [words],
+        each((word) => (word * 7) % words),
+        'i32',
+      ),
     },
     build: (tensors) => {
       const { centres, contexts, ids, keep, aliasProbability, alias } = tensors;
@@ -33,8 +40,22 @@ const skipGram = ({ name, words, size, ids, keep = () => 1, window, negatives }:
 };
 
 export const skipGramSamples: readonly Sample[] = [
-  skipGram({ name: 'one pair', words: 2, size: 1, ids: exactly([2], [0, 1], 'i32'), window: 1, negatives: 1 }),
-  skipGram({ name: 'one word has no pair', words: 3, size: 5, ids: integers([1], 0, 3), window: 4, negatives: 5 }),
+  skipGram({
+    name: 'one pair',
+    words: 2,
+    size: 1,
+    ids: exactly([2], [0, 1], 'i32'),
+    window: 1,
+    negatives: 1,
+  }),
+  skipGram({
+    name: 'one word has no pair',
+    words: 3,
+    size: 5,
+    ids: integers([1], 0, 3),
+    window: 4,
+    negatives: 5,
+  }),
   skipGram({
     name: 'no word is kept',
     words: 3,
@@ -44,7 +65,14 @@ export const skipGramSamples: readonly Sample[] = [
     window: 2,
     negatives: 5,
   }),
-  skipGram({ name: 'whole groups', words: 50, size: 32, ids: integers([64], 0, 50), window: 3, negatives: 5 }),
+  skipGram({
+    name: 'whole groups',
+    words: 50,
+    size: 32,
+    ids: integers([64], 0, 50),
+    window: 3,
+    negatives: 5,
+  }),
   skipGram({
     name: 'blocks of words that repeat, some of them dropped or unknown',
     words: 23,
@@ -63,5 +91,12 @@ export const skipGramSamples: readonly Sample[] = [
     window: 2,
     negatives: 15,
   }),
-  skipGram({ name: 'a wide window, no negatives', words: 40, size: 20, ids: integers([70], 0, 40), window: 60, negatives: 0 }),
+  skipGram({
+    name: 'a wide window, no negatives',
+    words: 40,
+    size: 20,
+    ids: integers([70], 0, 40),
+    window: 60,
+    negatives: 0,
+  }),
 ];
