@@ -9,6 +9,13 @@ export type { PartFiles, RowDataOptions } from './data/rowTexts.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
 export type { Score } from './evaluate/score.js';
+export {
+  NamedVectors,
+  openVectors,
+  rankCorrelation,
+  scoreAnalogies,
+  scoreSimilarity,
+} from './evaluate/wordVectors.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
 export { PretrainedModel, PretrainedTranslator } from './generate/pretrained.js';
@@ -51,6 +58,7 @@ export {
 } from './models/huggingFace.js';
 export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js';
 export { type Pooling, pool } from './models/pooling.js';
+export { WordVectors } from './models/wordVectors.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
 export * from './objectives/classification.js';
@@ -68,3 +76,8 @@ export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
 export { Trainer, type TrainerOptions } from './train/trainer.js';
+export {
+  type WordVectorsEvent,
+  type WordVectorsOptions,
+  WordVectorsTrainer,
+} from './train/wordVectorsTrainer.js';

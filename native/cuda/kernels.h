@@ -46,6 +46,7 @@ HEDDLE_OPS(HEDDLE_DECLARE)
   X(layer_norm_backward) \
   X(matmul) \
   X(rms_norm_backward) \
+  X(skip_gram) \
   X(sum)
 #define HEDDLE_DECLARE(name) int64_t name##_workspace(const Call& call);
 HEDDLE_CUDA_WORKSPACES(HEDDLE_DECLARE)

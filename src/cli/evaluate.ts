@@ -10,6 +10,7 @@ import { openTask } from '../train/tasks.js';
 import { trainedSettings } from '../train/trainedSettings.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
+import { evaluateVectors } from './evaluateVectors.js';
 import { metricCells } from './report.js';
 import { formatNumber, formatTable } from './table.js';
 
@@ -28,6 +29,8 @@ const schema = v.strictObject({
   sequenceLength: v.optional(
     positiveInteger('Length of a row', { unit: 'tokens', defaultFrom: 'as in training' }),
   ),
+  similarity: v.optional(text('Word pairs with a similarity each, to be compared with the vectors of words')),
+  analogies: v.optional(text('Analogies in the format of questions-words.txt, for the vectors of words')),
   device: runEntries.device,
   threads: runEntries.threads,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
@@ -40,6 +43,8 @@ export const evaluate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
+    if (settings.similarity !== undefined || settings.analogies !== undefined)
+      return evaluateVectors(settings, { stdout });
     const { model: folder, part, batchSize, device, threads, json, ...others } = settings;
     await using trained = await TrainedModel.open(folder, { device: device as Device, threads });
     const known = trainedSettings(trained, others);

@@ -2,6 +2,7 @@
 import { classify } from './classify.js';
 import { main } from './commandLine.js';
 import { doctor } from './doctor.js';
+import { embed } from './embed.js';
 import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
 import { plan } from './plan.js';
@@ -18,6 +19,7 @@ process.exitCode = await main(process.argv.slice(2), [
   classify,
   generate,
   translate,
+  embed,
   prepare,
   tokenizer,
   plan,

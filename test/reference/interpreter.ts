@@ -15,6 +15,7 @@ import { optimizer } from './optimizer.js';
 import { pointwise } from './pointwise.js';
 import { reduce } from './reduce.js';
 import { sample } from './sample.js';
+import { skipGram } from './skipGram.js';
 import { view, views } from './view.js';
 
 /** What every op with a kernel means. */
@@ -29,6 +30,7 @@ export const definitions: Definitions = {
   ...loss,
   ...optimizer,
   ...sample,
+  ...skipGram,
   ...beam,
 };
 
