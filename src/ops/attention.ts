@@ -39,7 +39,8 @@ const attentionOp = defineOp('attention', {
   cost: ({ inputs: [q, k], attributes: { causal } }) => ({ flops: 4 * multiplyAdds(q!, k!, causal) }),
 });
 
-const attentionBackwardOp = defineOp('attention_backward', {
+/** Gradients of `attention`, which its gradient rule takes; from its results and the gradient of the first. */
+export const attentionBackwardOp = defineOp('attention_backward', {
   inputs: {
     q: 'B T H D real rows',
     k: 'P S G D real rows',
