@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { tokenRows } from '../data/rowFiles.js';
+import { memoryRows } from '../data/rows.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { TrainedModel } from '../evaluate/trainedModel.js';
 import { onOff, text } from '../models/settingFields.js';
@@ -62,7 +62,10 @@ export const classify = defineCommand({
       throw new ConfigError('give a text with --text, or lines on standard input');
     for await (const line of inputLines(given)) {
       signal.throwIfAborted();
-      const rows = { rows: tokenRows([line], tokenizer), labels: Int32Array.of(0) };
+      const rows = {
+        rows: memoryRows([tokenizer.encode(line)], tokenizer.vocabSize),
+        labels: Int32Array.of(0),
+      };
       const data = { name: 'input', tokenizer, labelNames, parts: { test: rows } };
       const batch = objective.evaluation(data, 'test', { batchSize: 1, seed: 0, vocabSize }).batchAt(0);
       const program = programs[batch.bucket];

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { estimateText } from '../inspect/estimate.js';
 import { planTraining, type TrainingPlan } from '../inspect/plan.js';
 import { Decoder } from '../models/decoder.js';
 import { positiveInteger } from '../models/settingFields.js';
@@ -34,6 +35,7 @@ export const plan = defineCommand({
       gradientAccumulationSteps,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
+      recompute: settings.recompute,
     };
     const planned = planTraining({ ...(await plannedTask(settings, vocabSize, signal)), ...how });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
@@ -74,8 +76,11 @@ function planText(planned: TrainingPlan): string {
       [...layers].map(([layer, count]) => [layer, formatNumber(count)]),
     ),
     `${formatNumber(planned.parameterCount)} parameters\n`,
+    planned.estimate ? estimateText(planned.estimate, planned.parameterCount, formatNumber) : '',
     `a token: ${flops(planned.flopsPerToken.forward)} forward, ${flops(planned.flopsPerToken.training)} in training; ` +
       `${formatNumber(planned.tokensPerStep)} tokens a step\n`,
+    `with --recompute: ${formatBytes(planned.recomputed.activations)} of activations, ` +
+      `${flops(planned.recomputed.flopsPerToken)} a token in training\n`,
     formatTable(
       ['arena', 'memory'],
       [...Object.entries(planned.memory), ['total', planned.memoryTotal] as const].map(([arena, bytes]) => [

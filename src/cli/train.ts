@@ -32,6 +32,7 @@ export const train = defineCommand({
       vocabSize,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
+      recompute: settings.recompute,
       batchSize,
       maxSteps,
       gradientAccumulationSteps: settings.gradientAccumulationSteps,

@@ -1,15 +1,11 @@
 // From the settings of a run to its objective, data and model.
+
+import { labelledData } from '../data/labelled.js';
+import { pairData } from '../data/pairs.js';
 import type { WorkOptions } from '../data/progress.js';
-import type { LabelledData, PairData } from '../data/rowData.js';
-import {
-  labelNumbers,
-  readCompletions,
-  readLabelled,
-  readPairs,
-  type TextPairs,
-  tokenizerFor,
-  tokenRows,
-} from '../data/rowFiles.js';
+import { promptCompletionData } from '../data/promptCompletions.js';
+import type { LabelledData } from '../data/rowData.js';
+import type { TokenRows } from '../data/rows.js';
 import { type TextData, textData } from '../data/textData.js';
 import { ConfigError } from '../errors.js';
 import { Classifier } from '../models/classifier.js';
@@ -129,16 +125,16 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
         throw new ConfigError('sequence-to-sequence needs --source and --target, two line-aligned files');
       if (!validSource !== !validTarget)
         throw new ConfigError('--valid-source and --valid-target go together');
-      const train = await readPairs(source, target);
-      const valid = validSource && validTarget ? await readPairs(validSource, validTarget) : undefined;
-      const data = await pairData(settings, source, train, valid, known);
+      const train = { source, target };
+      const valid = validSource && validTarget ? { source: validSource, target: validTarget } : undefined;
+      const data = await pairData({ train, ...(valid && { valid }) }, rowOptions(settings, known));
       const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos']);
       const buckets = pairBuckets(data.parts.train!, {
         tokensPerBatch,
         maxLength: sequenceLengthFrom(settings),
       });
       const objective = sequenceToSequence({ buckets, bos: ids.bos, eos: ids.eos, labelSmoothing });
-      const size = `${train.source.length.toLocaleString('en-US')} pairs of ${source} and ${target}`;
+      const size = `${count(data.parts.train!.source)} pairs of ${source} and ${target}`;
       return { objective, data, tokenizer: data.tokenizer, vocabSize, size, modelOf: encoderDecoderOf };
     },
   },
@@ -147,29 +143,15 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     family: 'bert',
     async open(settings, known) {
       const { validData, pooling, classifierDropout } = settings;
-      const { train, valid } = await readParts(settings, validData, readLabelled);
-      const labelNames = known.labelNames ?? [...new Set(train.labels)].sort();
-      // Characters have no token for one that is not known, so theirs are those of all parts.
-      const texts =
-        settings.tokenizer === 'characters' ? [...train.texts, ...(valid?.texts ?? [])] : train.texts;
-      const tokenizer =
-        known.tokenizer ??
-        (await tokenizerFor({ ...settings, specialTokens: ['unk', 'mask', 'cls'] }, texts));
-      const part = ({ texts, labels }: typeof train, what: string) => ({
-        rows: tokenRows(texts, tokenizer),
-        labels: labelNumbers(labels, labelNames, what),
-      });
-      const data: LabelledData = {
-        name: settings.data,
-        tokenizer,
-        labelNames,
-        parts: { train: part(train, 'the train part'), valid: valid && part(valid, 'the valid part') },
-      };
+      const specialTokens = ['pad', 'mask', 'cls'] as const;
+      const options = { ...rowOptions(settings, known), specialTokens, labelNames: known.labelNames };
+      const data = await labelledData(partFiles(settings.data, validData), options);
+      const { tokenizer, labelNames } = data;
       const numLabels = labelNames.length;
       const { objective, vocabSize } = classifierFor(settings, tokenizer, numLabels);
       const modelOf = (body: AnyTransformerConfig) =>
         new Classifier({ numLabels, pooling, classifierDropout, body: body as never });
-      const size = `${train.texts.length.toLocaleString('en-US')} texts of ${settings.data} with ${numLabels} labels`;
+      const size = `${count(data.parts.train!.rows)} texts of ${settings.data} with ${numLabels} labels`;
       return { objective, data, tokenizer, vocabSize, labelNames, size, modelOf };
     },
   },
@@ -177,8 +159,8 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     architectures: ['decoder'],
     family: 'gpt2',
     async open(settings, known) {
-      const { train, valid } = await readParts(settings, settings.validData, readCompletions);
-      const data = await pairData(settings, settings.data, train, valid, known);
+      const files = partFiles(settings.data, settings.validData);
+      const data = await promptCompletionData(files, rowOptions(settings, known));
       const { tokenizer } = data;
       // Without a token for it a completion ends with its line, so that the vocabulary stays that of the pretrained model.
       const eos = tokenizer.specialTokens.eos ?? tokenizer.encode('\n')[0];
@@ -188,7 +170,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
         eos,
         labelSmoothing,
       });
-      const size = `${train.source.length.toLocaleString('en-US')} completions of ${settings.data}`;
+      const size = `${count(data.parts.train!.source)} completions of ${settings.data}`;
       return { objective, data, tokenizer, vocabSize: tokenizer.vocabSize, size, modelOf: decoderOf };
     },
   },
@@ -235,34 +217,20 @@ function corruptionKind(names: readonly string[]): Kind {
   };
 }
 
-async function readParts<Rows>(
-  settings: TrainSettings,
-  validData: string | undefined,
-  read: (path: string) => Promise<Rows>,
-) {
-  return {
-    train: await read(settings.data),
-    valid: validData === undefined ? undefined : await read(validData),
-  };
-}
+const partFiles = (train: string, valid: string | undefined) =>
+  valid === undefined ? { train } : { train, valid };
 
-async function pairData(
-  settings: TrainSettings,
-  name: string,
-  train: TextPairs,
-  valid: TextPairs | undefined,
-  known: KnownTask,
-): Promise<PairData> {
-  const textsOf = ({ source, target }: TextPairs) => [...source, ...target];
-  const texts = [...textsOf(train), ...(valid && settings.tokenizer === 'characters' ? textsOf(valid) : [])];
-  const choice = { ...settings, specialTokens: ['unk', 'bos', 'eos'] as const };
-  const tokenizer = known.tokenizer ?? (await tokenizerFor(choice, texts));
-  const part = ({ source, target }: TextPairs) => ({
-    source: tokenRows(source, tokenizer),
-    target: tokenRows(target, tokenizer),
-  });
-  return { name, tokenizer, parts: { train: part(train), valid: valid && part(valid) } };
-}
+const rowOptions = (
+  { tokenizer, vocabSize, minCount }: TrainSettings,
+  { tokenizer: known, signal }: KnownTask,
+) => ({
+  tokenizer: known ?? tokenizer,
+  vocabSize,
+  minCount,
+  signal,
+});
+
+const count = (rows: TokenRows): string => rows.count.toLocaleString('en-US');
 
 /** Lengths for batches of texts of up to `longest` tokens: halves of it, at least 16. */
 function lengthsUpTo(longest: number): number[] {
