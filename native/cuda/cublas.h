@@ -56,6 +56,7 @@ class Cublas {
   class Description;
 
   std::string open(const std::string& file);  // what is wrong, or nothing
+  bool call(const CublasProduct& product, const CublasAlgorithm& algorithm, void* workspace, Stream stream) const;
   bool is_deterministic(const CublasAlgorithm& algorithm) const;
 
   void* library_ = nullptr;
