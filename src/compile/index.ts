@@ -1,6 +1,6 @@
 import { type ArenaName, arenas, type Graph, type Node, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
-import { type DType, dtypeBytes } from '../shape/dtype.js';
+import { type DType, dtypeBytes, type Precision } from '../shape/dtype.js';
 import { type Shape, sizeOf } from '../shape/shape.js';
 import { chunkClassifier } from './chunk.js';
 import { type ArenaNeed, encode, type IoField } from './encode.js';
@@ -16,12 +16,14 @@ import {
 } from './fuse.js';
 import { insertCopies, placesOf } from './layout.js';
 import { type Address, align, planMemory } from './memory.js';
+import { lowerPrecision } from './precision.js';
 import { printGraph, printPlan } from './print.js';
 import { liveNodes } from './rewrite.js';
 import { schedule, slotBelow } from './schedule.js';
 import { composePermutes, eliminateCommonSubexpressions, transposeProducts } from './simplify.js';
 
 export { gradients } from './autodiff.js';
+export { lowerPrecision, mirrorGraph, mirrorOf } from './precision.js';
 export { printGraph } from './print.js';
 
 export interface CompileOptions {
@@ -29,6 +31,8 @@ export interface CompileOptions {
   arenas?: Partial<Record<ArenaName, ArenaNeed>>;
   /** Logits of a classifier may take this many bytes before its rows are cut into chunks. Default 128 MiB. */
   maxLogitsBytes?: number;
+  /** What matrices and activations are. Default float32. */
+  precision?: Precision;
   /** Turns the fusions off, for tests that compare. Default true. */
   fuse?: boolean;
   /** Gives every intermediate value memory of its own, so that all can be read after a run. Default false. */
@@ -96,6 +100,7 @@ const fusionPasses = (maxLogitsBytes: number): readonly Pass[] => [
 export const passes = (options: CompileOptions = {}): readonly Pass[] => [
   ...simplifyPasses,
   ...((options.fuse ?? true) ? fusionPasses(options.maxLogitsBytes ?? 128 << 20) : []),
+  ...(options.precision === 'bf16' ? [lowerPrecision] : []),
 ];
 
 /** Compiles a graph with its outputs and stores into one program. */
