@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0x4e52ecc77f303c7dull;
+constexpr uint64_t OPS_HASH = 0x88174484b97223b8ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -38,7 +38,7 @@ struct MatmulAttributes { Epilogue epilogue; ActivationKind kind; };
 struct LayerNormAttributes { float epsilon; };
 struct RmsNormAttributes { float epsilon; };
 struct GradientNormAttributes { ClipMode clip; float maximum; };
-struct AdamwAttributes { float beta1; float beta2; float epsilon; float weight_decay; ClipMode clip; float maximum; };
+struct AdamwAttributes { float beta1; float beta2; float epsilon; float weight_decay; int32_t decoupled; ClipMode clip; float maximum; };
 struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; ClipMode clip; float maximum; };
 
 // name, operands (see src/graph/signature.ts), bytes of attributes, bit mask of the inputs written in place
@@ -80,7 +80,7 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(rms_norm, "* C real;C;* C real ?", "* C real;*;* C real", 4, 0) \
   X(rms_norm_backward, "* C real;C;*;* C real;* C real ?", "* C real;C", 0, 0) \
   X(gradient_norm, "N;1", "1;1;1 i32", 8, 0) \
-  X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32;N bf16 ?", "", 24, 301) \
+  X(adamw, "N;N;N;N;K 2;4 i32;1;1 i32;N bf16 ?", "", 28, 301) \
   X(sgd, "N;N;N;K 2;4 i32;1;1 i32;N bf16 ?", "", 20, 149) \
   X(sample, "B V", "B i32;B", 0, 0) \
   X(penalize_repetition, "B V;B S i32;B i32", "B V", 0, 0) \
@@ -124,7 +124,7 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(rms_norm, "f32", "5 0 5") \
   X(rms_norm_backward, "", "24 0") \
   X(gradient_norm, "4 f32", "0 0 0") \
-  X(adamw, "f32 f32 f32 f32 4 f32", "") \
+  X(adamw, "f32 f32 f32 f32 bool 4 f32", "") \
   X(sgd, "f32 f32 bool 4 f32", "") \
   X(sample, "", "0 0") \
   X(penalize_repetition, "", "0") \

@@ -63,6 +63,9 @@ for (const { name, sanitize, flops, seeds, faults } of KINDS) {
   tally.check(`samples (${name})`, () =>
     runProgram(program('samples'), [file, String(seeds)], { seconds: SECONDS, env }),
   );
+  tally.check(`matrix products (${name})`, () =>
+    runProgram(program('product'), [String(seeds)], { seconds: SECONDS, env }),
+  );
   // The thread sanitizer would end at the first of them.
   if (sanitize !== 'thread')
     tally.check(`faults (${name})`, () => runProgram(program('faults'), [], { seconds: SECONDS, env }));

@@ -47,5 +47,5 @@ export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
-export { adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
+export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
 export { Trainer, type TrainerOptions } from './train/trainer.js';

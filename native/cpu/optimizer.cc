@@ -91,7 +91,7 @@ void gradient_norm(const Call& call) {
 }
 
 // p -= lr decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + epsilon), with the hats
-// dividing by 1 - b^t (Loshchilov & Hutter 2017, algorithm 2, in torch's order of operations).
+// dividing by 1 - b^t (Loshchilov & Hutter 2017, algorithm 2, in torch's order of operations). Not decoupled, decay p joins g.
 void adamw(const Call& call) {
   const AdamwAttributes& attributes = attributes_of<AdamwAttributes>(call);
   float *parameters = floats(call.in[0]), *first_moment = floats(call.in[2]), *second_moment = floats(call.in[3]);
@@ -111,17 +111,19 @@ void adamw(const Call& call) {
   const bool by_value = attributes.clip == CLIP_VALUE;
   const float limit = attributes.maximum;
   for_blocks(call, call.in[0], call.in[4], [&](int64_t start, int64_t end, float decay_factor, float rate_factor) {
-    const float kept = static_cast<float>(1 - rate * rate_factor * attributes.weight_decay * decay_factor);
+    const float decay = attributes.weight_decay * decay_factor, joined = attributes.decoupled ? 0 : decay;
+    const float kept = attributes.decoupled ? static_cast<float>(1 - rate * rate_factor * decay) : 1;
     const float size = static_cast<float>(step * rate_factor);
     float *p = parameters + start, *m = first_moment + start, *v = second_moment + start;
     const float* g = gradients + start;
     for_vectors(end - start, [&](int64_t i, int lanes) {
-      const Vector gradient = clipped(fetch(g + i, lanes) * factor, by_value, limit);
+      const Vector old = fetch(p + i, lanes);
+      const Vector gradient = clipped(fetch(g + i, lanes) * factor, by_value, limit) + joined * old;
       const Vector first = fetch(m + i, lanes) * b1 + gradient * c1;
       const Vector second = fetch(v + i, lanes) * b2 + gradient * gradient * c2;
       put(m + i, first, lanes);
       put(v + i, second, lanes);
-      const Vector moved = fetch(p + i, lanes) * kept - size * first / (square_root(second) * root + epsilon);
+      const Vector moved = old * kept - size * first / (square_root(second) * root + epsilon);
       put(p + i, moved, lanes);
       if (mirror) put(mirror + start + i, moved, lanes);
     });

@@ -171,8 +171,8 @@ class CudaBackend final : public Backend {
     return {in, in + instruction.inputs, program.attributes.data() + instruction.first_attribute, &context};
   }
 
-  Context context_of(const Prepared& prepared) const {
-    Context context = {};
+  MatmulContext context_of(const Prepared& prepared) const {
+    MatmulContext context = {};
     context.workspace = workspace_.data();
     context.workspace_bytes = static_cast<int64_t>(prepared.workspace_bytes);
     context.scalars = reinterpret_cast<const double*>(scalars_.data());
@@ -181,9 +181,10 @@ class CudaBackend final : public Backend {
 
   uint64_t most_workspace(const Program& program, const std::vector<Operand>& operands) const {
     uint64_t most = 0;
+    MatmulContext context = {};
     for (const Instruction& instruction : program.instructions) {
       const Operand* in = operands.data() + instruction.first_operand;
-      const Call call = {in, in + instruction.inputs, program.attributes.data() + instruction.first_attribute, nullptr};
+      const Call call = {in, in + instruction.inputs, program.attributes.data() + instruction.first_attribute, &context};
       most = std::max(most, static_cast<uint64_t>(workspace_of(instruction.op, call)));
     }
     return (most + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
@@ -195,7 +196,7 @@ class CudaBackend final : public Backend {
   }
 
   void launch_all(const Program& program, const Prepared& prepared) {
-    Context context = context_of(prepared);
+    MatmulContext context = context_of(prepared);
     for (const Instruction& instruction : program.instructions) launch_one(program, prepared, instruction, context);
   }
 
@@ -226,7 +227,7 @@ class CudaBackend final : public Backend {
       check(cudaEventCreate(&events.back()), "making an event");
       check(cudaEventRecord(events.back(), stream_), "recording an event");
     };
-    Context context = context_of(prepared);
+    MatmulContext context = context_of(prepared);
     mark();
     for (const Instruction& instruction : program.instructions) {
       launch_one(program, prepared, instruction, context);

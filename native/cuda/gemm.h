@@ -12,6 +12,9 @@
 
 namespace heddle { namespace cuda {
 
+struct Multiplication;
+typedef void (*MultiplyKernel)(Multiplication);
+
 struct Multiplication {
   Operand a, b;
   int64_t a_row, a_depth, b_depth, b_column;  // their strides
@@ -20,6 +23,26 @@ struct Multiplication {
   int split_depth;        // the part of K that each split adds up
   unsigned splits;
   unsigned row_tiles, column_tiles;
+};
+
+// What a block has to do. Tiles follow each other down a group of 8 rows of tiles, then in the next column: those at work at
+// once share operands.
+struct TileWork {
+  unsigned row_tile, column_tile;
+  unsigned matrix;       // of the batch and, with splits, the part of K
+  int64_t batch, start;  // of K
+  int depths;
+
+  __device__ __forceinline__ explicit TileWork(const Multiplication& g) {
+    constexpr unsigned GROUP = 8;
+    const unsigned tiles = g.row_tiles * g.column_tiles, tile = blockIdx.x % tiles;
+    const unsigned group_row = tile / (GROUP * g.column_tiles) * GROUP, within = tile % (GROUP * g.column_tiles);
+    const unsigned group_rows = min(GROUP, g.row_tiles - group_row);
+    row_tile = group_row + within % group_rows, column_tile = within / group_rows;
+    matrix = blockIdx.x / tiles;
+    batch = matrix / g.splits, start = int64_t(matrix % g.splits) * g.split_depth;
+    depths = int(min(int64_t(g.split_depth), g.k - start));
+  }
 };
 
 // A warp makes 32 rows and 32 WARP_PARTS columns of its block's tile.
@@ -102,17 +125,12 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   SHARED_ARRAY(float4, memory, [CHUNKS_AT_ONCE * STAGE_SIZE / VECTOR]);
   float* const shared = reinterpret_cast<float*>(memory);
 
-  // Tiles follow each other down a group of 8 rows of tiles, then in the next column: those at work at once share
-  // operands.
-  constexpr unsigned GROUP = 8;
-  const unsigned tiles = g.row_tiles * g.column_tiles, tile = blockIdx.x % tiles, matrix = blockIdx.x / tiles;
-  const unsigned group_row = tile / (GROUP * g.column_tiles) * GROUP, within = tile % (GROUP * g.column_tiles);
-  const unsigned group_rows = min(GROUP, g.row_tiles - group_row);
-  const unsigned row_tile = group_row + within % group_rows, column_tile = within / group_rows;
-  const int64_t batch = matrix / g.splits, start = int64_t(matrix % g.splits) * g.split_depth;
-  const int all_depths = int(min(int64_t(g.split_depth), g.k - start));
+  const TileWork work(g);
+  const unsigned row_tile = work.row_tile, column_tile = work.column_tile, matrix = work.matrix;
+  const int64_t batch = work.batch, start = work.start;
+  const int all_depths = work.depths;
 
-  const float *const a_matrix = matrix_of(g.a, batch), *const b_matrix = matrix_of(g.b, batch);
+  const float *const a_matrix = matrix_of<float>(g.a, batch), *const b_matrix = matrix_of<float>(g.b, batch);
   LoaderA a(a_matrix + start * g.a_depth, int64_t(row_tile) * Shape::BLOCK_ROWS, g.m, g.a_row, g.a_depth);
   LoaderB b(b_matrix + start * g.b_depth, int64_t(column_tile) * Shape::BLOCK_COLUMNS, g.n, g.b_column, g.b_depth);
   const auto copy = [&](int chunk) {
@@ -160,7 +178,7 @@ __global__ void __launch_bounds__(Shape::BLOCK_THREADS, Shape::BLOCKS_AT_ONCE) m
   static_assert(STRIP_ROWS * STRIP_COLUMNS * (Shape::BLOCK_THREADS / LANES) <= CHUNKS_AT_ONCE * STAGE_SIZE,
                 "the warps' strips must fit where the chunks were");
   float* const strip = shared + warp * STRIP_ROWS * STRIP_COLUMNS;
-  const Finished finished = finished_matrix(g.finish, matrix);
+  const auto finished = finished_matrix<false>(g.finish, matrix);
 #pragma unroll 1
   for (int half = 0; half < 2; half++) {
 #pragma unroll

@@ -10,6 +10,17 @@ namespace heddle { namespace cuda {
 
 typedef Status (*Kernel)(const Call& call, Stream stream);
 
+// Tiles of matmul.cu, on CUDA cores and on tensor cores.
+enum MatmulTile { EXACT_LARGE, EXACT_SMALL, TENSOR_WIDE, TENSOR_LARGE, TENSOR_SMALL, MATMUL_TILES };
+constexpr int PLANNED_TILE = -1;  // whichever suits the shapes
+
+// What a call's context is on a GPU, when it runs and when its workspace is asked for.
+struct MatmulContext : Context {
+  bool tf32 = false;        // products of float32 may round their operands to tf32
+  int tile = PLANNED_TILE;  // or the one to take, where it has the right arithmetic
+};
+inline const MatmulContext& matmul_context(const Call& call) { return *static_cast<const MatmulContext*>(call.context); }
+
 #define HEDDLE_DECLARE(name, ...) Status name(const Call& call, Stream stream);
 HEDDLE_OPS(HEDDLE_DECLARE)
 #undef HEDDLE_DECLARE

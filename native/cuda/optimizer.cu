@@ -80,28 +80,30 @@ struct Arenas {
 };
 
 // p -= lr decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + epsilon), with the hats dividing
-// by 1 - b^t (Loshchilov & Hutter 2017, algorithm 2, in torch's order of operations).
+// by 1 - b^t (Loshchilov & Hutter 2017, algorithm 2, in torch's order of operations). Not decoupled, decay p joins g.
 __global__ void __launch_bounds__(THREADS)
     update_adamw(Arenas a, int64_t count, AdamwAttributes attributes, const double* scalars) {
-  SHARED_ARRAY(float, shared, [3]);
+  SHARED_ARRAY(float, shared, [4]);
   if (*a.finite == 0) return;
   if (threadIdx.x == 0) {
     const double t = double(a.counters[0]) + 1, rate = scalars[SCALAR_LEARNING_RATE];
-    const float decay_factor = a.table[2 * blockIdx.x], rate_factor = a.table[2 * blockIdx.x + 1];
-    shared[0] = float(1 - rate * rate_factor * attributes.weight_decay * decay_factor);
+    const float decay = attributes.weight_decay * a.table[2 * blockIdx.x], rate_factor = a.table[2 * blockIdx.x + 1];
+    shared[0] = attributes.decoupled ? float(1 - rate * rate_factor * decay) : 1;
+    shared[3] = attributes.decoupled ? 0 : decay;
     shared[1] = float(rate / (1 - pow(double(attributes.beta1), t)) * rate_factor);
     shared[2] = float(1 / sqrt(1 - pow(double(attributes.beta2), t)));
   }
   __syncthreads();
-  const float kept = shared[0], size = shared[1], root = shared[2], factor = *a.factor;
+  const float kept = shared[0], size = shared[1], root = shared[2], joined = shared[3], factor = *a.factor;
   const float b1 = attributes.beta1, b2 = attributes.beta2;
   const float c1 = float(1 - double(b1)), c2 = float(1 - double(b2));
   for_block(count, [&](int64_t i) {
-    const float gradient = clipped(a.gradients[i] * factor, attributes.clip, attributes.maximum);
+    const float old = a.parameters[i];
+    const float gradient = clipped(a.gradients[i] * factor, attributes.clip, attributes.maximum) + joined * old;
     const float first = a.first[i] * b1 + gradient * c1, second = a.second[i] * b2 + gradient * gradient * c2;
     a.first[i] = first;
     a.second[i] = second;
-    a.parameters[i] = a.parameters[i] * kept - size * first / (sqrtf(second) * root + attributes.epsilon);
+    a.parameters[i] = old * kept - size * first / (sqrtf(second) * root + attributes.epsilon);
   });
 }
 

@@ -48,6 +48,12 @@ HEDDLE_DEVICE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, 
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// The nearest number of tf32, ties away from 0, as bits of a float32.
+HEDDLE_DEVICE uint32_t to_tf32(float x) {
+  uint32_t y;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+  return y;
+}
 
 #else
 
@@ -77,6 +83,7 @@ HEDDLE_DEVICE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, 
   const uint32_t b[2] = {b0, b1};
   simt::mma_tf32_1688(d, a, b, place);
 }
+HEDDLE_DEVICE uint32_t to_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & 0xFFFFE000u; }
 
 #endif
 

@@ -22,10 +22,11 @@ export const gradientNormOp = defineOp('gradient_norm', {
 });
 
 /**
- * AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101, with torch's order of operations: p -= lr * decay * p first) over
- * flat arenas. `blocks` holds {weight decay factor, learning-rate factor} for each 1,024 elements. Where `finite` is 0
- * nothing but the counters changes. `parameters_bf16`
- * is the mirror of the parameters that products read, written in the same pass. counters = {applied, skipped, skipped in a row, unused}.
+ * AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101, with torch's order of operations: p -= lr * decay * p first), or, where
+ * the decay is not `decoupled`, Adam (Kingma & Ba 2014, arXiv:1412.6980) with decay * p added to the gradient, over flat arenas.
+ * `blocks` holds {weight decay factor, learning-rate factor} for each 1,024 elements. Where `finite` is 0 nothing but the counters
+ * changes. `parameters_bf16` is the mirror of the parameters that products read, written in the same pass.
+ * counters = {applied, skipped, skipped in a row, unused}.
  */
 export const adamwOp = defineOp('adamw', {
   inputs: {
@@ -45,6 +46,7 @@ export const adamwOp = defineOp('adamw', {
     beta2: 'f32',
     epsilon: 'f32',
     weight_decay: 'f32',
+    decoupled: 'bool',
     clip: clipModes,
     maximum: 'f32',
   },

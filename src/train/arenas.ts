@@ -37,7 +37,7 @@ export function trainingSlots(table: ParameterTable, optimizer: OptimizerSetting
     name,
   });
   const blocksEnd = page + Math.ceil((4 * table.blocks.length) / page) * page;
-  const names = optimizer.name === 'adamw' ? ['firstMoment', 'secondMoment'] : ['momentum'];
+  const names = optimizer.name === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
   return {
     parameters: slot('parameters', 0, [elements], 'parameters'),
     gradients: slot('gradients', 0, [elements], 'gradients'),

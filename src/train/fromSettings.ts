@@ -1,6 +1,6 @@
 import { type DecoderConfig, decoderConfig } from '../models/config.js';
 import { type LearningRate, schedules } from './learningRate.js';
-import { adamw, type ClipSettings, type OptimizerSettings, sgd } from './optimizer.js';
+import { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './optimizer.js';
 import type { TrainSettings } from './settings.js';
 
 /** The model a run's settings ask for. */
@@ -20,9 +20,9 @@ export function scheduleFrom(settings: TrainSettings): LearningRate {
 export function optimizerFrom(settings: TrainSettings): OptimizerSettings {
   const { optimizer, beta1, beta2, epsilon, weightDecay, momentum } = settings;
   const learningRate = scheduleFrom(settings);
-  return optimizer === 'adamw'
-    ? adamw({ learningRate, beta1, beta2, epsilon, weightDecay })
-    : sgd({ learningRate, momentum, weightDecay });
+  if (optimizer === 'sgd') return sgd({ learningRate, momentum, weightDecay });
+  const options = { learningRate, beta1, beta2, epsilon, weightDecay };
+  return optimizer === 'adam' ? adam(options) : adamw(options);
 }
 
 export function clipFrom({ clip, maxGradNorm, clipValue }: TrainSettings): ClipSettings {

@@ -8,9 +8,12 @@ interface AnyOptimizer {
   readonly learningRate: number | LearningRate;
 }
 
-/** AdamW (Loshchilov & Hutter 2017). Defaults: beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01 (torch's). */
-export interface AdamWSettings extends AnyOptimizer {
-  readonly name: 'adamw';
+/**
+ * AdamW (Loshchilov & Hutter 2017), which shrinks weights by learningRate * weightDecay, or Adam (Kingma & Ba 2014), which adds
+ * weightDecay * weight to the gradient. Defaults are torch's: beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0.01 and 0.
+ */
+export interface AdamSettings extends AnyOptimizer {
+  readonly name: 'adam' | 'adamw';
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -25,15 +28,22 @@ export interface SgdSettings extends AnyOptimizer {
   readonly nesterov: boolean;
 }
 
-export type OptimizerSettings = AdamWSettings | SgdSettings;
+export type OptimizerSettings = AdamSettings | SgdSettings;
 
-export const adamw = (options: Partial<Omit<AdamWSettings, 'name'>> = {}): AdamWSettings => ({
+type AdamOptions = Partial<Omit<AdamSettings, 'name'>>;
+const adamDefaults = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+export const adamw = (options: AdamOptions = {}): AdamSettings => ({
   name: 'adamw',
-  learningRate: 1e-3,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
+  ...adamDefaults,
   weightDecay: 0.01,
+  ...options,
+});
+
+export const adam = (options: AdamOptions = {}): AdamSettings => ({
+  name: 'adam',
+  ...adamDefaults,
+  weightDecay: 0,
   ...options,
 });
 
@@ -68,12 +78,13 @@ export function appendUpdate(
     graph.readSlot(slot),
   );
   const operands = [parameters, gradients, ...moments, blocks, counters, factor, finite];
-  if (optimizer.name === 'adamw') {
-    const { beta1, beta2, epsilon, weightDecay } = optimizer;
-    adamwOp(operands, { beta1, beta2, epsilon, weight_decay: weightDecay, ...bounds });
-  } else {
+  if (optimizer.name === 'sgd') {
     const { momentum, weightDecay, nesterov } = optimizer;
     sgdOp(operands, { momentum, weight_decay: weightDecay, nesterov, ...bounds });
+  } else {
+    const { name, beta1, beta2, epsilon, weightDecay } = optimizer;
+    const decoupled = name === 'adamw';
+    adamwOp(operands, { beta1, beta2, epsilon, weight_decay: weightDecay, decoupled, ...bounds });
   }
   return { norm, finite };
 }

@@ -43,7 +43,7 @@ export const optimizationEntries = {
   batchSize: v.optional(positiveInteger('Rows of a micro-step', { unit: 'rows' }), 12),
   gradientAccumulationSteps: v.optional(positiveInteger('Micro-steps whose gradients make an update'), 1),
   maxSteps: v.optional(positiveInteger('Length of the run', { unit: 'updates' }), 2000),
-  optimizer: v.optional(choice(['adamw', 'sgd'], 'Rule of the update'), 'adamw'),
+  optimizer: v.optional(choice(['adamw', 'adam', 'sgd'], 'Rule of the update'), 'adamw'),
   learningRate: v.optional(positiveNumber('Learning rate at its peak'), 1e-3),
   minLearningRate: v.optional(
     nonNegativeNumber('Learning rate after the decay', { defaultFrom: 'a tenth of learningRate' }),

@@ -152,15 +152,17 @@ class Interpreter {
 
   private effectWrites(): Write[] {
     return this.graph.nodes.flatMap((node) =>
-      (node.op.writes ?? []).map((name) => {
+      (node.op.writes ?? []).flatMap((name) => {
         const index = node.op.inputSpecs.findIndex((spec) => spec.name === name);
-        const { slot } = node.inputs[index]!.node;
+        const input = node.inputs[index];
+        if (!input) return [];
+        const { slot } = input.node;
         if (!slot) throw new Error(`${node.op.name} writes ${name}, which is no slot`);
         const values = () => {
           this.outputs(node);
           return this.changed.get(node)![index]!;
         };
-        return { slot, order: node.order, by: node, values };
+        return [{ slot, order: node.order, by: node, values }];
       }),
     );
   }

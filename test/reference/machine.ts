@@ -93,7 +93,7 @@ export class Machine {
         if (buffer) this.write(buffer, results[index]);
       });
       op.inputSpecs.forEach(({ name }, index) => {
-        if (op.writes?.includes(name)) this.write(inputs[index]!, given[index]!);
+        if (inputs[index] && op.writes?.includes(name)) this.write(inputs[index], given[index]!);
       });
     }
   }

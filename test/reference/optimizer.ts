@@ -33,7 +33,7 @@ export const optimizer: Definitions = {
     return [norm, factor, finite];
   },
   // torch.optim.AdamW: p -= lr decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
-  // p -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon).
+  // p -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon). Not decoupled it is torch.optim.Adam: g += decay p instead.
   adamw: ({ inputs, attributes, scalars }) => {
     const [parameters, gradients, first, second, blocks, counters, factor, finite, mirror] = inputs;
     const { beta1, beta2, epsilon, weight_decay, maximum } = attributes as Record<string, number>;
@@ -42,10 +42,12 @@ export const optimizer: Definitions = {
     for (let i = 0; i < parameters!.data.length; i++) {
       const block = 2 * Math.floor(i / blockElements);
       const [decay, rate] = [blocks!.data[block], scalars.learningRate * blocks!.data[block + 1]];
-      const gradient = clipped(gradients!.data[i] * factor!.data[0], attributes.clip, maximum);
+      const decayed = weight_decay * decay * parameters!.data[i];
+      let gradient = clipped(gradients!.data[i] * factor!.data[0], attributes.clip, maximum);
+      if (!attributes.decoupled) gradient += decayed;
       first!.data[i] = beta1 * first!.data[i] + (1 - beta1) * gradient;
       second!.data[i] = beta2 * second!.data[i] + (1 - beta2) * gradient * gradient;
-      parameters!.data[i] *= 1 - rate * weight_decay * decay;
+      if (attributes.decoupled) parameters!.data[i] -= rate * decayed;
       const direction = first!.data[i] / (1 - beta1 ** t);
       parameters!.data[i] -= (rate * direction) / (Math.sqrt(second!.data[i] / (1 - beta2 ** t)) + epsilon);
     }

@@ -1,5 +1,5 @@
-// Small kernels with a fault each. The emulator must report every one, and none in the kernels without; and a product on tensor
-// cores, which no sample shows as long as no kernel uses them.
+// Small kernels with a fault each. The emulator must report every one, and none in the kernels without; and one product on tensor
+// cores in exact numbers.
 // `faults` checks what the emulator finds by itself; `faults NAME` runs one fault that a sanitizer must end the process for.
 #include <vector>
 

@@ -40,7 +40,14 @@ const nonFinite: Sample[] = (
     const bounds = { clip: 'norm', maximum: 1 };
     const [, factor, finite] = gradientNormOp([t.gradients, t.tokenCount], bounds);
     const operands = [t.parameters, t.gradients, t.first, t.second, t.blocks, t.counters, factor, finite];
-    adamwOp(operands, { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, ...bounds });
+    adamwOp(operands, {
+      beta1: 0.9,
+      beta2: 0.99,
+      epsilon: 1e-8,
+      weight_decay: 0.1,
+      decoupled: true,
+      ...bounds,
+    });
     return { finite };
   },
   scalars: { learningRate: 0.1 },
@@ -54,7 +61,7 @@ const state = {
   counters,
 };
 
-const adamw = (what: string, clip: ClipMode, weight_decay: number): Sample => ({
+const adamw = (what: string, clip: ClipMode, weight_decay: number, decoupled = true): Sample => ({
   name: `adamw: ${what}`,
   inputs: {
     gradients: normal([elements]),
@@ -65,7 +72,8 @@ const adamw = (what: string, clip: ClipMode, weight_decay: number): Sample => ({
   slots: state,
   build: (t) => {
     const operands = [t.parameters, t.gradients, t.first, t.second, t.blocks, t.counters, t.factor, t.finite];
-    adamwOp(operands, { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay, clip, maximum: 0.2 });
+    const betas = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
+    adamwOp(operands, { ...betas, weight_decay, decoupled, clip, maximum: 0.2 });
     return {};
   },
   scalars: { learningRate: 0.01 },
@@ -95,6 +103,7 @@ export const optimizerSamples: readonly Sample[] = [
   ...nonFinite,
   adamw('decayed', 'none', 0.1),
   adamw('clipped by value', 'value', 0),
+  adamw('with the decay in the gradient, as Adam', 'value', 0.1, false),
   sgd('plain', 0, false, 'none'),
   sgd('momentum', 0.9, false, 'value'),
   sgd('Nesterov momentum', 0.9, true, 'none'),
