@@ -45,6 +45,7 @@ export { causal } from './objectives/causal.js';
 export type { Objective } from './objectives/objective.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
+export { type Precision, precisions } from './shape/dtype.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';

@@ -7,6 +7,7 @@ import { PretrainedModel } from '../generate/pretrained.js';
 import { choice, onOff, positiveInteger, text } from '../models/settingFields.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import type { Device } from '../runtime/session.js';
+import { precisions } from '../shape/dtype.js';
 import { dataEntries, runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
@@ -24,6 +25,9 @@ const schema = v.strictObject({
   sequenceLength: v.optional(
     positiveInteger('Length of a row', { unit: 'tokens', defaultFrom: "the model's longest context" }),
   ),
+  precision: v.optional(
+    choice(precisions, 'What matrices, activations and the KV cache are', { defaultFrom: 'as in training' }),
+  ),
   device: runEntries.device,
   threads: runEntries.threads,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
@@ -36,8 +40,12 @@ export const evaluate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
-    const { model: folder, part, batchSize, device, threads, json } = settings;
-    await using pretrained = await PretrainedModel.open(folder, { device: device as Device, threads });
+    const { model: folder, part, batchSize, device, threads, precision, json } = settings;
+    await using pretrained = await PretrainedModel.open(folder, {
+      device: device as Device,
+      threads,
+      precision,
+    });
     const { model, table, tokenizer, session } = pretrained;
     const trained = pretrained.settings as { data?: string; clean?: 'none' | 'text8'; split?: number[] };
     const corpus = settings.data ?? trained.data;
@@ -56,6 +64,7 @@ export const evaluate = defineCommand({
       rows: batchSize,
       sequenceLength,
       vocabSize: tokenizer.vocabSize,
+      precision: pretrained.precision,
     });
     const [program] = await LoadedProgram.load(session, [compiled]);
     const started = performance.now();

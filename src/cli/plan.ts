@@ -38,6 +38,7 @@ export const plan = defineCommand({
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
+      precision: settings.precision,
     });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },

@@ -2,15 +2,17 @@ import { compile, type Program } from '../compile/index.js';
 import { Graph } from '../graph/graph.js';
 import { trace } from '../graph/trace.js';
 import type { LanguageModel } from '../models/decoder.js';
-import type { ParameterTable } from '../models/parameterTable.js';
+import { type ParameterTable, parameterArenas } from '../models/parameterTable.js';
 import { causal } from '../objectives/causal.js';
+import type { Precision } from '../shape/dtype.js';
 
 /** A program that sums the loss of a batch, for a model whose parameters alone are in a session. */
 export function evaluationProgram(
   model: LanguageModel,
   table: ParameterTable,
-  { rows, sequenceLength, vocabSize }: { rows: number; sequenceLength: number; vocabSize: number },
+  settings: { rows: number; sequenceLength: number; vocabSize: number; precision?: Precision },
 ): Program {
+  const { rows, sequenceLength, vocabSize, precision } = settings;
   const graph = new Graph();
   const objective = causal({ sequenceLength });
   const declarations = objective.inputs(rows, vocabSize);
@@ -20,7 +22,5 @@ export function evaluationProgram(
     graph.output('lossSum', lossSum);
     graph.output('tokenCount', tokenCount);
   });
-  return compile(graph, {
-    arenas: { parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash } },
-  });
+  return compile(graph, { precision, arenas: parameterArenas(table, precision) });
 }

@@ -6,10 +6,17 @@ import { modelFromConfigJson } from '../models/huggingFace.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
 import { readTensors } from '../models/weights.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
+import { type Precision, precisions } from '../shape/dtype.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
 import type { BeamOptions, Hypothesis } from './beamSearch.js';
 import { type Completion, type GenerateOptions, Generator } from './generate.js';
+import { ParameterMirror } from './parameterMirror.js';
+
+export interface PretrainedOptions extends SessionOptions {
+  /** What matrices, activations and the KV cache are. Default: as in training. */
+  precision?: Precision;
+}
 
 /** A trained model in a session of its own, ready to score and to continue texts. */
 export class PretrainedModel {
@@ -23,12 +30,15 @@ export class PretrainedModel {
     /** Folder the weights were read from, and what the run that made them wrote beside them. */
     readonly folder: string,
     readonly settings: Readonly<Record<string, unknown>>,
+    /** What matrices, activations and the KV cache are. */
+    readonly precision: Precision,
   ) {
-    this.generator = new Generator(session, model, table, tokenizer, model.maxPositionEmbeddings);
+    const { maxPositionEmbeddings } = model;
+    this.generator = new Generator(session, model, table, tokenizer, maxPositionEmbeddings, precision);
   }
 
   /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
-  static async open(path: string, options: SessionOptions = {}): Promise<PretrainedModel> {
+  static async open(path: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
     const checkpoint = await openCheckpoint(path);
     const { folder } = checkpoint;
     const model = modelFromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
@@ -44,22 +54,21 @@ export class PretrainedModel {
         `${folder}: the tokenizer has ${tokenizer.vocabSize} tokens but the model ${config.vocabSize}; they belong to different runs`,
       );
     }
-    const settings = await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}));
+    const settings = (await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}))) as Record<
+      string,
+      unknown
+    >;
+    const precision =
+      options.precision ?? precisions.find((name) => name === settings.precision) ?? 'float32';
     const table = parameterTable(model);
     const session = Session.open(options);
-    const pretrained = new PretrainedModel(
-      session,
-      model,
-      table,
-      tokenizer,
-      folder,
-      settings as Record<string, unknown>,
-    );
+    const pretrained = new PretrainedModel(session, model, table, tokenizer, folder, settings, precision);
     try {
       await pretrained.generator.load();
       await readTensors(`${folder}/model.safetensors`, checkpointTensors(model, table), (offset, values) =>
         session.write('parameters', offset, values),
       );
+      await new ParameterMirror(session, table, precision).refresh();
     } catch (error) {
       await session.close();
       throw error;

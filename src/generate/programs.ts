@@ -3,8 +3,9 @@ import { Graph, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
 import { type Decoding, trace } from '../graph/trace.js';
 import type { LanguageModel } from '../models/decoder.js';
-import type { ParameterTable } from '../models/parameterTable.js';
+import { type ParameterTable, parameterArenas } from '../models/parameterTable.js';
 import { beamCandidates, embedding, penalizeRepetition, reshape, sample } from '../ops/index.js';
+import { type DType, dtypeBytes } from '../shape/dtype.js';
 
 /** How a model's keys and values are kept: `rows` sequences of up to `capacity` tokens. */
 export interface CacheShape {
@@ -35,15 +36,18 @@ export interface DecodingSettings {
 class CacheSlots {
   private at = 0;
 
-  constructor(private readonly shape: CacheShape) {}
+  constructor(
+    private readonly shape: CacheShape,
+    private readonly dtype: DType,
+  ) {}
 
   readonly next = (heads: number, headDim: number): { keys: Slot; values: Slot } => {
     const slot = (name: string): Slot => {
       const shape = [this.shape.rows, this.shape.capacity, heads, headDim];
       const offset = this.at;
-      this.at += 4 * shape.reduce((a, b) => a * b, 1);
+      this.at += dtypeBytes(this.dtype) * shape.reduce((a, b) => a * b, 1);
       this.at = Math.ceil(this.at / 64) * 64;
-      return { arena: 'kvCache', offset, shape, dtype: 'f32', name };
+      return { arena: 'kvCache', offset, shape, dtype: this.dtype, name };
     };
     return { keys: slot('keys'), values: slot('values') };
   };
@@ -71,7 +75,7 @@ export function decodingProgram(
     lengths: input('lengths', [rows], length + 1),
     totals: input('totals', [rows], cache.capacity + 1),
     slots: choice.kind === 'beams' ? input('slots', [rows, cache.capacity], cache.rows) : undefined,
-    nextCache: new CacheSlots(cache).next,
+    nextCache: new CacheSlots(cache, options.precision === 'bf16' ? 'bf16' : 'f32').next,
   };
   const lastPlaces = input('lastPlaces', [rows], rows * length);
   trace({ graph, training: false, decoding: model.keepsCache ? decoding : undefined }, () => {
@@ -88,7 +92,7 @@ export function decodingProgram(
   });
   return compile(graph, {
     ...options,
-    arenas: { parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash } },
+    arenas: parameterArenas(table, options.precision),
   });
 }
 

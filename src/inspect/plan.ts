@@ -4,6 +4,7 @@ import type { DecoderConfig } from '../models/config.js';
 import { Decoder } from '../models/decoder.js';
 import { parameterTable } from '../models/parameterTable.js';
 import { causal } from '../objectives/causal.js';
+import type { Precision } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
 import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
@@ -16,6 +17,8 @@ export interface PlanOptions {
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
   readonly labelSmoothing?: number;
+  /** Default float32. */
+  readonly precision?: Precision;
 }
 
 export interface PlannedParameter {
@@ -52,6 +55,7 @@ export function planTraining(options: PlanOptions): TrainingPlan {
     rows: batchSize,
     optimizer,
     clip,
+    precision: options.precision,
   });
   const kinds: TrainingProgram[] =
     gradientAccumulationSteps > 1 ? ['first', 'accumulate', 'update', 'evaluate'] : ['step', 'evaluate'];

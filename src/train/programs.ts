@@ -6,6 +6,7 @@ import type { LanguageModel } from '../models/decoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
 import type { Objective } from '../objectives/objective.js';
 import { add, type LossSum } from '../ops/index.js';
+import type { Precision } from '../shape/dtype.js';
 import { type TrainingSlots, trainingArenas, trainingSlots } from './arenas.js';
 import { appendUpdate, type ClipSettings, type OptimizerSettings } from './optimizer.js';
 
@@ -17,6 +18,8 @@ export interface ProgramSettings {
   readonly rows: number;
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
+  /** Default float32. */
+  readonly precision?: Precision;
   readonly compile?: CompileOptions;
 }
 
@@ -37,7 +40,8 @@ export class ProgramBuilder {
   build(kind: TrainingProgram): Program {
     return compile(this.graph(kind), {
       ...this.settings.compile,
-      arenas: trainingArenas(this.table, this.slots),
+      precision: this.settings.precision,
+      arenas: trainingArenas(this.table, this.slots, this.settings.precision),
     });
   }
 
@@ -90,9 +94,9 @@ export class ProgramBuilder {
   }
 
   private appendUpdate(graph: Graph, tokenCount: Tensor, lossSum: Tensor): void {
-    const { optimizer, clip } = this.settings;
+    const { optimizer, clip, precision } = this.settings;
     const flat = graph.readSlot(this.slots.gradients);
-    const { norm } = appendUpdate(flat, tokenCount, this.slots, optimizer, clip);
+    const { norm } = appendUpdate(flat, tokenCount, this.slots, optimizer, clip, precision);
     graph.output('lossSum', lossSum);
     graph.output('tokenCount', tokenCount);
     graph.output('gradientNorm', norm);

@@ -1,5 +1,6 @@
 import { allocateBatch, type Batch, TrainingLoader } from '../data/loader.js';
 import type { TextData } from '../data/textData.js';
+import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { LanguageModel } from '../models/decoder.js';
 import { initialValues } from '../models/initialize.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
@@ -7,6 +8,7 @@ import type { Objective } from '../objectives/objective.js';
 import { encodeScalars } from '../ops/scalars.js';
 import { LoadedProgram, type Outputs } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
+import type { Precision } from '../shape/dtype.js';
 import type { TrainingSlots } from './arenas.js';
 import type { ClipSettings, OptimizerSettings } from './optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from './programs.js';
@@ -21,6 +23,8 @@ export interface StepperOptions {
   readonly gradientAccumulationSteps: number;
   readonly clip: ClipSettings;
   readonly seed: number;
+  /** What matrices and activations are. */
+  readonly precision?: Precision;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
 }
@@ -40,6 +44,7 @@ export class Stepper {
   readonly session: Session;
   readonly table: ParameterTable;
   readonly slots: TrainingSlots;
+  readonly mirror: ParameterMirror;
   /** Whether an update may be queued while another runs: one program an update, no accumulation between them. */
   readonly queues: boolean;
   private readonly builder: ProgramBuilder;
@@ -49,7 +54,8 @@ export class Stepper {
   private loading: Promise<void> | undefined;
 
   constructor(private readonly options: StepperOptions) {
-    const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps } = options;
+    const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps, precision } =
+      options;
     const { sequenceLength } = objective;
     this.table = parameterTable(model);
     this.builder = new ProgramBuilder(this.table, {
@@ -59,6 +65,7 @@ export class Stepper {
       rows: batchSize,
       optimizer,
       clip,
+      precision,
     });
     this.slots = this.builder.slots;
     const { seed } = options;
@@ -71,6 +78,7 @@ export class Stepper {
     this.batch = allocateBatch(shape);
     this.queues = gradientAccumulationSteps === 1;
     this.session = Session.open({ device: options.device, threads: options.threads });
+    this.mirror = new ParameterMirror(this.session, this.table, precision ?? 'float32');
   }
 
   /** Compiles, loads and gives parameters their first values, once. */
@@ -92,6 +100,7 @@ export class Stepper {
     for (const { entry, values } of initialValues(model, this.table, seed)) {
       await this.session.write('parameters', entry.slot.offset, values);
     }
+    await this.mirror.refresh();
     await this.session.write('optimizerState', this.slots.blocks.offset, this.table.blocks);
   }
 

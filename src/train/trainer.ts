@@ -45,11 +45,13 @@ export class Trainer {
     this.options = fillOptions(options);
     const { model, data, earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
     this.stepper = new Stepper(this.options);
-    const { session, table, slots } = this.stepper;
-    this.state = new RunState(session, model, table, slots, data.tokenizer, this.options.settings);
+    const { precision } = this.options;
+    const { session, table, slots, mirror } = this.stepper;
+    const settings = { ...this.options.settings, precision };
+    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, settings);
     this.earlyStopping = new EarlyStopping({ patience, minGain });
     const context = model.maxPositionEmbeddings ?? this.options.objective.sequenceLength;
-    this.generator = new Generator(session, model, table, data.tokenizer, context);
+    this.generator = new Generator(session, model, table, data.tokenizer, context, precision);
   }
 
   /** Where the steps are computed, in words; with device 'auto' also why CUDA is not in use. */
@@ -73,6 +75,11 @@ export class Trainer {
     if (out) {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
+    }
+    if (this.options.precision === 'bf16' && this.stepper.session.stats().device === 'cpu') {
+      const message =
+        'bf16 is emulated: the CPU kernels widen it and compute in float32, which saves memory but no time';
+      yield { event: 'notice', step: this.step, message };
     }
     const started = performance.now();
     const firstStep = this.step;
@@ -280,7 +287,8 @@ export class Trainer {
     }
     const position = await this.state.restoreAll(checkpoint);
     const now = this.runSettings();
-    for (const [name, before] of Object.entries(position.run)) {
+    // Before there was a choice, everything was float32.
+    for (const [name, before] of Object.entries({ precision: 'float32', ...position.run })) {
       if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
       if (name !== 'isa') {
         const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
@@ -315,7 +323,8 @@ export class Trainer {
 
   /** What decides the numbers of a run besides weights, step and learning rate. */
   private runSettings(): Record<string, unknown> {
-    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, data } = this.options;
+    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, data, precision } =
+      this.options;
     const { learningRate: _, ...optimizerSettings } = optimizer;
     return {
       seed,
@@ -325,6 +334,7 @@ export class Trainer {
       sequenceLength: objective.sequenceLength,
       optimizer: optimizerSettings,
       clip,
+      precision,
       tokens: data.source.count,
       train: data.parts.train,
       isa: this.stepper.session.stats().isa,

@@ -1,10 +1,11 @@
 import { ConfigError } from '../errors.js';
+import { type Precision, precisions } from '../shape/dtype.js';
 import type { ClipSettings } from './optimizer.js';
 import type { StepperOptions } from './stepper.js';
 
 /** What is left out takes the value of `defaults`. */
 export interface TrainerOptions
-  extends Omit<StepperOptions, 'gradientAccumulationSteps' | 'clip' | 'seed'>,
+  extends Omit<StepperOptions, 'gradientAccumulationSteps' | 'clip' | 'seed' | 'precision'>,
     Partial<Defaults> {
   /** Folder of the run: checkpoints, best weights, metrics.jsonl. Without it nothing is kept on disk. */
   readonly out?: string;
@@ -16,6 +17,8 @@ interface Defaults {
   readonly clip: ClipSettings;
   /** Chooses weights, order of data and dropout. */
   readonly seed: number;
+  /** What matrices and activations are; masters, losses, statistics and optimizer state are always float32. */
+  readonly precision: Precision;
   /** Updates between evaluations of the valid part; 0 evaluates only at the end. */
   readonly evalEvery: number;
   /** Batches of an evaluation in mid-run; 0 takes the whole part, as the last one always does. */
@@ -38,6 +41,7 @@ export const defaults: Defaults = {
   gradientAccumulationSteps: 1,
   clip: { mode: 'norm', maximum: 1 },
   seed: 0,
+  precision: 'float32',
   evalEvery: 0,
   evalBatches: 0,
   earlyStoppingPatience: 0,
@@ -71,6 +75,9 @@ export function fillOptions(options: TrainerOptions): FilledOptions {
     throw new ConfigError(`${name} must be a whole number of at least ${minimum}, but it is ${value}`, {
       [name]: value,
     });
+  }
+  if (!precisions.includes(filled.precision)) {
+    throw new ConfigError(`precision must be ${precisions.join(' or ')}, but it is ${filled.precision}`);
   }
   if (filled.resume && !filled.out) throw new ConfigError('resume needs the folder of the run in out');
   const { sequenceLength } = filled.objective;

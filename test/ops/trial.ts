@@ -1,6 +1,5 @@
 import { type CompileOptions, compile, lowerPrecision } from '#src/compile/index.js';
 import type { Slot } from '#src/graph/graph.js';
-import type { Tensor } from '#src/graph/tensor.js';
 import { scale } from '#src/ops/index.js';
 import type { DType } from '#src/shape/dtype.js';
 import type { NumberArray } from '../reference/array.js';
@@ -46,18 +45,20 @@ const ways = {
   },
 } satisfies Record<string, { build: SampleGraphOptions; compile: CompileOptions }>;
 export type Way = keyof typeof ways;
-export const allWays = Object.keys(ways) as Way[];
+const allWays = Object.keys(ways) as Way[];
+
+const halved = ({ dtype }: { dtype: DType }): DType => (dtype === 'f32' ? 'bf16' : dtype);
 
 /** The ways that differ for a sample: those in bf16 only where an op of it computes with bf16. */
 export function waysOf(sample: Sample): Way[] {
   const { graph, outputs } = sampleGraph(sample, { backward: true });
   for (const [name, tensor] of Object.entries(outputs)) {
-    graph.store(tensor, { arena: 'gradients', offset: 0, shape: tensor.shape, dtype: 'bf16', name });
+    graph.store(tensor, { arena: 'gradients', offset: 0, shape: tensor.shape, dtype: halved(tensor), name });
   }
-  const lowered = lowerPrecision(graph).nodes.filter(({ op, outputs }) => {
-    return op.name !== 'cast' && op.hasKernel && outputs.some(({ dtype }) => dtype === 'bf16');
-  });
-  return allWays.filter((way) => lowered.length > 0 || !way.endsWith('bf16'));
+  const lowered = lowerPrecision(graph).nodes.some(
+    ({ op, outputs }) => op.name !== 'cast' && op.hasKernel && outputs.some(({ dtype }) => dtype === 'bf16'),
+  );
+  return allWays.filter((way) => lowered || !way.endsWith('bf16'));
 }
 
 /** Compiles a sample for one way. */
@@ -66,9 +67,9 @@ export function prepare(sample: Sample, way: Way): Trial {
   const { graph } = built;
   // The target is a sum of all outputs: it shows nothing that they do not.
   const { target: _, ...outputs } = built.outputs;
-  const dtypeOf = ({ dtype }: Tensor) => (way === 'kept in bf16' && dtype === 'f32' ? 'bf16' : dtype);
   const arrays = Object.entries(outputs).map(([name, tensor]) => {
-    return [name, { shape: tensor.shape, dtype: dtypeOf(tensor) }] as const;
+    const dtype = way === 'kept in bf16' ? halved(tensor) : tensor.dtype;
+    return [name, { shape: tensor.shape, dtype }] as const;
   });
   const kept = way.startsWith('kept')
     ? guardedSlots('gradients', Object.fromEntries(arrays))
@@ -134,9 +135,10 @@ export function inputBytesOf(sample: Sample, { built, program }: Trial): Uint8Ar
 }
 
 /** How far a result of this name may be from float64. */
-export function toleranceOf({ way }: Trial, name: string, data: NumberArray['data']): Tolerance {
+export function toleranceOf({ way, built }: Trial, name: string, data: NumberArray['data']): Tolerance {
   if (data instanceof Int32Array) return { rtol: 0, atol: 0 };
-  return tolerances[way.endsWith('bf16') ? 'bf16' : 'f32'][
+  const given = built.graph.nodes.some(({ outputs }) => outputs.some(({ dtype }) => dtype === 'bf16'));
+  return tolerances[given || way.endsWith('bf16') ? 'bf16' : 'f32'][
     name.startsWith('gradient.') ? 'backward' : 'forward'
   ];
 }

@@ -98,14 +98,16 @@ export class Machine {
     }
   }
 
-  /** Numbers of 4 bytes each from a place on. */
-  set({ arena, offset }: { arena: ArenaName; offset: number }, values: ArrayLike<number>): void {
-    for (let index = 0; index < values.length; index++)
-      this.arenas[arena][offset / 2 + 2 * index] = values[index];
+  /** Numbers from a place on, one behind the other. */
+  set(place: { arena: ArenaName; offset: number; dtype: DType }, values: ArrayLike<number>): void {
+    const step = dtypeBytes(place.dtype) / 2;
+    for (let index = 0; index < values.length; index++) {
+      this.arenas[place.arena][place.offset / 2 + step * index] = values[index];
+    }
   }
 
-  setInput({ offset }: { offset: number }, values: ArrayLike<number>): void {
-    this.set({ arena: 'io', offset }, values);
+  setInput({ offset, dtype }: { offset: number; dtype: DType }, values: ArrayLike<number>): void {
+    this.set({ arena: 'io', offset, dtype }, values);
   }
 
   output({ offset, shape, dtype }: { offset: number; shape: Shape; dtype: DType }): NumberArray {
