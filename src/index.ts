@@ -1,11 +1,13 @@
 /** Train, fine-tune and run Transformers. What is exported here is the public API; all else may change. */
 export { compile, gradients, type Program } from './compile/index.js';
+export * from './data/rowData.js';
+export { documentRows, memoryRows, type TokenRows } from './data/rows.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
-export type { LanguageModelScore } from './evaluate/perplexity.js';
+export type { Score } from './evaluate/score.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
-export { PretrainedModel } from './generate/pretrained.js';
+export { PretrainedModel, PretrainedTranslator } from './generate/pretrained.js';
 export { Graph } from './graph/graph.js';
 export { defineOp } from './graph/op.js';
 export { Tensor } from './graph/tensor.js';
@@ -37,12 +39,25 @@ export {
   type MaskedLanguageModelInputs,
 } from './models/encoder.js';
 export { type DecodeInputs, type EncodeInputs, EncoderDecoder } from './models/encoderDecoder.js';
-export { type ConfiguredModel, modelFromConfigJson, toConfigJson } from './models/huggingFace.js';
+export {
+  type ConfiguredModel,
+  languageModel,
+  modelFromConfigJson,
+  toConfigJson,
+} from './models/huggingFace.js';
 export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js';
 export { type Pooling, pool } from './models/pooling.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
-export type { Objective } from './objectives/objective.js';
+export * from './objectives/classification.js';
+export type { MetricName, Metrics } from './objectives/metrics.js';
+export * from './objectives/objective.js';
+export {
+  pairBuckets,
+  type SequenceToSequenceModel,
+  type SequenceToSequenceOptions,
+  sequenceToSequence,
+} from './objectives/sequenceToSequence.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export { type Precision, precisions } from './shape/dtype.js';

@@ -1,10 +1,11 @@
 import * as v from 'valibot';
 import { textData } from '../data/textData.js';
 import { CheckpointError } from '../errors.js';
-import { PartEvaluator } from '../evaluate/perplexity.js';
-import { evaluationProgram } from '../evaluate/program.js';
+import { evaluationPrograms } from '../evaluate/program.js';
+import { score } from '../evaluate/score.js';
 import { PretrainedModel } from '../generate/pretrained.js';
 import { choice, onOff, positiveInteger, text } from '../models/settingFields.js';
+import { causal } from '../objectives/causal.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import type { Device } from '../runtime/session.js';
 import { precisions } from '../shape/dtype.js';
@@ -59,26 +60,27 @@ export const evaluate = defineCommand({
       onProgress: json ? undefined : dataProgress(stderr),
     });
     const sequenceLength = settings.sequenceLength ?? model.maxPositionEmbeddings;
-    const evaluator = new PartEvaluator(data, part, { batchSize, sequenceLength });
-    const compiled = evaluationProgram(model, table, {
-      rows: batchSize,
-      sequenceLength,
-      vocabSize: tokenizer.vocabSize,
+    const objective = causal({ sequenceLength });
+    const { vocabSize } = tokenizer;
+    const batches = objective.evaluation(data, part, { batchSize, seed: 0, vocabSize });
+    const compiled = evaluationPrograms(model, table, objective, {
+      batchSize,
+      vocabSize,
       precision: pretrained.precision,
     });
-    const [program] = await LoadedProgram.load(session, [compiled]);
+    const programs = await LoadedProgram.load(session, compiled);
     const started = performance.now();
-    const score = await evaluator.score(program, { signal });
-    const tokensPerSecond = score.tokens / ((performance.now() - started) / 1000);
+    const found = await score(batches, programs, { signal });
+    const tokensPerSecond = found.tokens / ((performance.now() - started) / 1000);
     if (json) {
       stdout.write(
-        `${JSON.stringify({ event: 'evaluation', part, data: corpus, ...score, tokensPerSecond })}\n`,
+        `${JSON.stringify({ event: 'evaluation', part, data: corpus, ...found, tokensPerSecond })}\n`,
       );
       return;
     }
     stdout.write(
-      `${part} part of ${corpus}: loss ${score.loss.toFixed(4)} nats per token, perplexity ${score.perplexity.toFixed(3)}, ` +
-        `${score.bitsPerCharacter.toFixed(4)} bits per ${tokenizer.unit} over ${formatNumber(score.tokens)} tokens\n`,
+      `${part} part of ${corpus}: loss ${found.loss.toFixed(4)} nats per token, perplexity ${found.perplexity!.toFixed(3)}, ` +
+        `${found.bitsPerCharacter!.toFixed(4)} bits per ${tokenizer.unit} over ${formatNumber(found.tokens)} tokens\n`,
     );
   },
 });

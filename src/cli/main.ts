@@ -5,15 +5,19 @@ import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
+import { profile } from './profile.js';
 import { train } from './train.js';
+import { translate } from './translate.js';
 import { verify } from './verify.js';
 
 process.exitCode = await main(process.argv.slice(2), [
   train,
   evaluate,
   generate,
+  translate,
   prepare,
   plan,
+  profile,
   verify,
   doctor,
 ]);

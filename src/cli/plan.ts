@@ -9,13 +9,13 @@ import { formatBytes, formatNumber, formatTable } from './table.js';
 
 // Takes every flag of train, so that a planned command line becomes a run by its first word.
 const schema = v.strictObject({
+  ...trainSettingsSchema.entries,
   vocabSize: v.optional(
     positiveInteger('Size of the vocabulary', {
       unit: 'tokens',
       defaultFrom: "that of the data's tokenizer",
     }),
   ),
-  ...trainSettingsSchema.entries,
 });
 
 export const plan = defineCommand({

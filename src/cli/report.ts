@@ -1,3 +1,4 @@
+import { type MetricName, type Metrics, metricNames } from '../objectives/metrics.js';
 import type { TrainingEvent } from '../train/events.js';
 import { Progress, type ProgressStream } from './progress.js';
 import { formatDuration, formatNumber, formatTable } from './table.js';
@@ -10,7 +11,21 @@ export function jsonReport(stream: ProgressStream, logEvery: number): (event: Tr
   };
 }
 
-const evaluationHeads = ['step', 'train loss', 'valid loss', 'perplexity', 'bits/char', ''];
+/** How each metric is headed and written. */
+const metricColumns: Readonly<Record<MetricName, { head: string; decimals: number }>> = {
+  perplexity: { head: 'perplexity', decimals: 3 },
+  bitsPerCharacter: { head: 'bits/char', decimals: 4 },
+  accuracy: { head: 'accuracy', decimals: 4 },
+  f1: { head: 'f1', decimals: 4 },
+};
+
+/** The metrics that are there, as heads and texts. */
+export const metricCells = (metrics: Metrics): { head: string; text: string }[] =>
+  metricNames.flatMap((name) => {
+    const value = metrics[name];
+    const { head, decimals } = metricColumns[name];
+    return value === undefined ? [] : [{ head, text: value.toFixed(decimals) }];
+  });
 
 /** A live line for steps, a table row for each evaluation, and a closing sentence. */
 export function textReport(
@@ -33,13 +48,11 @@ export function textReport(
         break;
       case 'evaluation': {
         const trainLoss = losses ? (lossSum / losses).toFixed(4) : '';
-        const scores = [
-          event.validLoss.toFixed(4),
-          event.perplexity.toFixed(3),
-          event.bitsPerCharacter.toFixed(4),
-        ];
+        const metrics = metricCells(event);
+        const scores = [event.validLoss.toFixed(4), ...metrics.map(({ text }) => text)];
         rows.push([formatNumber(event.step), trainLoss, ...scores, event.best ? 'best' : '']);
-        const lines = formatTable(evaluationHeads, rows).trimEnd().split('\n');
+        const heads = ['step', 'train loss', 'valid loss', ...metrics.map(({ head }) => head), ''];
+        const lines = formatTable(heads, rows).trimEnd().split('\n');
         const isFirst = rows.length === 1;
         print((isFirst ? lines : lines.slice(-1)).join('\n'));
         lossSum = losses = 0;
@@ -55,6 +68,7 @@ export function textReport(
         const scores = [
           event.trainLoss === null ? '' : `train loss ${event.trainLoss.toFixed(4)}`,
           event.validLoss === null ? '' : `valid loss ${event.validLoss.toFixed(4)}`,
+          event.accuracy === undefined ? '' : `accuracy ${event.accuracy.toFixed(4)}`,
           event.bitsPerCharacter === null ? '' : `${event.bitsPerCharacter.toFixed(4)} bits per character`,
         ].filter(Boolean);
         const how = { finished: 'finished', 'stopped early': 'stopped early', aborted: 'stopped' }[

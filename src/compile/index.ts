@@ -17,7 +17,7 @@ import {
 import { insertCopies, placesOf } from './layout.js';
 import { type Address, align, planMemory } from './memory.js';
 import { lowerPrecision } from './precision.js';
-import { printGraph, printPlan } from './print.js';
+import { operandsText, printGraph, printPlan } from './print.js';
 import { liveNodes } from './rewrite.js';
 import { schedule, slotBelow } from './schedule.js';
 import { composePermutes, eliminateCommonSubexpressions, transposeProducts } from './simplify.js';
@@ -55,6 +55,8 @@ export interface InstructionResult {
 
 export interface InstructionCost {
   readonly op: string;
+  /** Shapes of its inputs and its attributes, as text: the same for instructions that do the same work. */
+  readonly operands: string;
   readonly flops: number;
   /** Of all its operands, each counted once: an upper bound where a kernel reads only some rows. */
   readonly bytes: number;
@@ -186,7 +188,7 @@ function costOf(node: Node, isRead: (tensor: Tensor) => boolean): InstructionCos
   const operands = new Set([...node.inputs, ...node.outputs.filter(isRead)]);
   let bytes = 0;
   for (const operand of operands) if (operand) bytes += sizeOf(operand.shape) * dtypeBytes(operand.dtype);
-  return { op: node.op.name, flops: node.op.cost?.(node).flops ?? 0, bytes };
+  return { op: node.op.name, operands: operandsText(node), flops: node.op.cost?.(node).flops ?? 0, bytes };
 }
 
 /** The io arena: inputs in the order they were declared, then outputs, each on a 64-byte boundary. */

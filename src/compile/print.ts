@@ -37,6 +37,14 @@ function nodeText(names: Names, node: Node, operand = (tensor: Tensor) => names.
   return `${outputs ? `${outputs} = ` : ''}${call}${attributeText(node.attributes)}`;
 }
 
+/** What a node works on, wherever it lies: shapes of its inputs (T: through a permutation) and its attributes. */
+export function operandsText({ inputs, attributes }: Node): string {
+  const texts = inputs.map(
+    (input) => input && `${input.shape.join('x') || 'scalar'}${input.node.op.name === 'permute' ? 'T' : ''}`,
+  );
+  return `${texts.filter(Boolean).join(' ')}${attributeText(attributes)}`.trim();
+}
+
 /** A graph as text, one node a line; sources stand where they are read. */
 export function printGraph(graph: Graph): string {
   const names = new Names();

@@ -1,18 +1,39 @@
 import * as v from 'valibot';
-import { decoderTypes } from './config.js';
-import { choice, fraction, onOff, positiveInteger, positiveNumber } from './settingFields.js';
+import { hiddenActs } from '../nn/index.js';
+import { modelTypes, normalizations, positionEmbeddings } from './config.js';
+import { poolings } from './pooling.js';
+import {
+  choice,
+  fraction,
+  nonNegativeInteger,
+  onOff,
+  positiveInteger,
+  positiveNumber,
+} from './settingFields.js';
 
 const fromModelType = { defaultFrom: 'set by modelType' };
 const fromDropout = { defaultFrom: 'dropout' };
 
-/** The settings of a decoder, under Hugging Face's names in camelCase. The vocabulary's size follows from the tokenizer. */
+/** The settings of a Transformer, under Hugging Face's names in camelCase. The vocabulary's size follows from the tokenizer. */
 export const modelEntries = {
   modelType: v.optional(
-    choice(decoderTypes, 'Family whose architecture the settings below start from'),
+    choice(
+      modelTypes,
+      'Family whose architecture the settings below start from: gpt2 and llama are decoders, bert an encoder, bart and marian both',
+    ),
     'gpt2',
   ),
   hiddenSize: v.optional(positiveInteger('Width of the residual stream', { unit: 'features' }), 128),
-  numHiddenLayers: v.optional(positiveInteger('Decoder blocks', { unit: 'layers' }), 4),
+  numHiddenLayers: v.optional(
+    positiveInteger('Blocks, of the encoder where there are two', { unit: 'layers' }),
+    4,
+  ),
+  numDecoderLayers: v.optional(
+    positiveInteger('Blocks of the decoder behind an encoder', {
+      unit: 'layers',
+      defaultFrom: 'numHiddenLayers',
+    }),
+  ),
   numAttentionHeads: v.optional(positiveInteger('Query heads of a block', { unit: 'heads' }), 4),
   numKeyValueHeads: v.optional(
     positiveInteger('Key and value heads of a block, each shared by a group of query heads', {
@@ -30,25 +51,37 @@ export const modelEntries = {
     }),
   ),
   maxPositionEmbeddings: v.optional(positiveInteger('Longest context of the model', { unit: 'tokens' }), 64),
-  positionEmbedding: v.optional(
-    choice(
-      ['learned', 'rotary', 'sinusoidal', 'alibi', 'none'],
-      'How positions enter the model',
-      fromModelType,
-    ),
+  positionEmbedding: v.optional(choice(positionEmbeddings, 'How positions enter the model', fromModelType)),
+  slidingWindow: v.optional(
+    nonNegativeInteger('Most recent tokens that a token sees, itself included, with 0 all', {
+      unit: 'tokens',
+    }),
+    0,
   ),
-  normalization: v.optional(
-    choice(['layerNorm', 'rmsNorm'], 'Normalisation before each part of a block', fromModelType),
+  normalization: v.optional(choice(normalizations, 'Normalisation in a block', fromModelType)),
+  normalizeBefore: v.optional(
+    onOff('Normalise before each part of a block instead of after each addition', fromModelType),
   ),
+  normalizeEmbedding: v.optional(onOff('Normalise the sum of the embeddings', fromModelType)),
+  scaleEmbedding: v.optional(onOff('Multiply embeddings of tokens by sqrt(hiddenSize)', fromModelType)),
   hiddenAct: v.optional(
     choice(
-      ['gelu', 'gelu_new', 'relu', 'silu', 'swiglu'],
+      hiddenActs,
       'Activation of the feed-forward part: gelu is exact, gelu_new its tanh form, swiglu gated by SiLU',
       fromModelType,
     ),
   ),
   tieWordEmbeddings: v.optional(
     onOff('Use the embedding matrix as the output projection too', fromModelType),
+  ),
+  shareEncoderDecoderEmbeddings: v.optional(
+    onOff('Look source and target up in one embedding matrix', { defaultFrom: 'on, for bart and marian' }),
+  ),
+  typeVocabSize: v.optional(
+    nonNegativeInteger('Segments that have an embedding, with 0 none', {
+      unit: 'segments',
+      defaultFrom: '2, for bert',
+    }),
   ),
   bias: v.optional(onOff('Biases in linear layers and LayerNorm', fromModelType)),
   layerNormEps: v.optional(positiveNumber('Added to the variance in normalisation', fromModelType)),
@@ -58,6 +91,16 @@ export const modelEntries = {
   embdPdrop: v.optional(fraction('Dropout after the embeddings', fromDropout)),
   residPdrop: v.optional(fraction('Dropout before each addition to the residual stream', fromDropout)),
   attnPdrop: v.optional(fraction('Dropout of attention weights', fromDropout)),
+} satisfies v.ObjectEntries;
+
+/** The settings of a classifier over a Transformer; the number of classes follows from the data. */
+export const classifierEntries = {
+  pooling: v.optional(
+    choice(poolings, 'Hidden states that are classified: their mean, the first or the last', {
+      defaultFrom: 'last for a decoder, first for an encoder',
+    }),
+  ),
+  classifierDropout: v.optional(fraction('Dropout of what is classified', { defaultFrom: 'residPdrop' })),
 } satisfies v.ObjectEntries;
 
 export const modelSettingsSchema = v.strictObject(modelEntries);

@@ -64,7 +64,7 @@ export class MaskedLanguageModel extends Module {
 
   constructor(options: EncoderOptions) {
     super();
-    this.encoder = new Encoder({ addPoolingLayer: false, ...options });
+    this.encoder = new Encoder({ ...options, addPoolingLayer: false });
     const { hiddenSize, vocabSize, initializerRange, normalization, layerNormEps, ...rest } = this.config;
     const initialization = normal(initializerRange);
     this.transform = new Linear(hiddenSize, hiddenSize, { initialization });

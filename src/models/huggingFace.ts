@@ -186,14 +186,18 @@ export function modelFromConfigJson(value: unknown): ConfiguredModel {
     }
     return new Classifier({ ...given, numLabels: labelsOf(given), body: config } as ClassifierOptions);
   }
+  const isBare = config.modelType === 'bert' && !/ForMaskedLM$|ForPreTraining$/.test(architecture);
+  return isBare ? new Encoder(config) : languageModel(config);
+}
+
+/** The model of a family that is trained on text alone: BERT's says what stood at masked places. */
+export function languageModel(config: AnyTransformerConfig): Decoder | MaskedLanguageModel | EncoderDecoder {
   switch (config.modelType) {
     case 'gpt2':
     case 'llama':
       return new Decoder(config);
     case 'bert':
-      return /ForMaskedLM$|ForPreTraining$/.test(architecture)
-        ? new MaskedLanguageModel(config)
-        : new Encoder(config);
+      return new MaskedLanguageModel(config);
     default:
       return new EncoderDecoder(config);
   }

@@ -74,9 +74,24 @@ export class LoadedProgram {
     return numbersIn(this.staging, field) as Numbers<Type>;
   }
 
+  /** Copies the arrays of a batch to the inputs of their names. */
+  fill(arrays: Readonly<Record<string, Int32Array | Float32Array>>): void {
+    for (const field of this.description.inputs) {
+      const values = arrays[field.name];
+      if (!values) throw new TypeError(`the batch has no array ${field.name}`);
+      numbersIn(this.staging, field).set(values);
+    }
+  }
+
   async run(scalars: Float64Array): Promise<Outputs> {
     const block = new ArrayBuffer(this.description.outputBytes);
     await this.session.run(this.id, new Uint8Array(this.staging), scalars, new Uint8Array(block));
     return new Outputs(this.description.outputs, block);
+  }
+
+  /** Runs the program and gives the seconds that each of its instructions took. */
+  profile(scalars: Float64Array): Promise<Float64Array> {
+    const outputs = new Uint8Array(this.description.outputBytes);
+    return this.session.profile(this.id, new Uint8Array(this.staging), scalars, outputs);
   }
 }

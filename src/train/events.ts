@@ -1,3 +1,5 @@
+import type { Metrics } from '../objectives/metrics.js';
+
 /** What a run reports. Losses are nats per target token, rates are per second, steps count updates from 1. */
 export type TrainingEvent = StepEvent | EvaluationEvent | CheckpointEvent | NoticeEvent | DoneEvent;
 
@@ -13,13 +15,11 @@ export interface StepEvent {
   readonly skipped?: true;
 }
 
-export interface EvaluationEvent {
+/** Holds the metrics of the objective too. */
+export interface EvaluationEvent extends Metrics {
   readonly event: 'evaluation';
   readonly step: number;
   readonly validLoss: number;
-  readonly perplexity: number;
-  /** Bits per character where tokens are characters; per byte where they are bytes. */
-  readonly bitsPerCharacter: number;
   readonly best: boolean;
 }
 
@@ -44,6 +44,8 @@ export interface DoneEvent {
   /** Of the weights that are kept: the best ones after early stopping, else the last. */
   readonly validLoss: number | null;
   readonly bitsPerCharacter: number | null;
+  /** Where the objective has one. */
+  readonly accuracy?: number;
   readonly tokensPerSecond: number;
   readonly seconds: number;
   readonly reason: 'finished' | 'stopped early' | 'aborted';

@@ -1,11 +1,11 @@
-import { type DecoderConfig, decoderConfig } from '../models/config.js';
+import { type DecoderConfig, type DecoderType, decoderConfig } from '../models/config.js';
 import { type LearningRate, schedules } from './learningRate.js';
 import { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './optimizer.js';
 import type { TrainSettings } from './settings.js';
 
 /** The model a run's settings ask for. */
 export const modelFrom = (settings: TrainSettings, vocabSize: number): DecoderConfig =>
-  decoderConfig({ ...settings, vocabSize });
+  decoderConfig({ ...settings, modelType: settings.modelType as DecoderType, vocabSize });
 
 export const sequenceLengthFrom = (settings: TrainSettings): number =>
   settings.sequenceLength ?? settings.maxPositionEmbeddings;

@@ -42,7 +42,7 @@ export class RunState {
     private readonly table: ParameterTable,
     private readonly slots: TrainingSlots,
     private readonly mirror: ParameterMirror,
-    private readonly tokenizer: Tokenizer,
+    private readonly tokenizer: Tokenizer | undefined,
     private readonly settings: Readonly<Record<string, unknown>>,
   ) {
     this.tensors = checkpointTensors(model, table);
@@ -62,7 +62,7 @@ export class RunState {
     );
     return [
       { name: 'config.json', json: isConfigured(this.model) ? toConfigJson(this.model) : {} },
-      { name: 'tokenizer.json', json: this.tokenizer.toJSON() },
+      ...(this.tokenizer ? [{ name: 'tokenizer.json', json: this.tokenizer.toJSON() }] : []),
       { name: 'settings.json', json: this.settings },
       { name: weightsName, write: (path) => writeSafetensors(path, sources, { format: 'pt' }) },
     ];

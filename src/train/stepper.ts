@@ -1,10 +1,10 @@
-import { allocateBatch, type Batch, TrainingLoader } from '../data/loader.js';
 import type { TextData } from '../data/textData.js';
 import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { LanguageModel } from '../models/decoder.js';
 import { initialValues } from '../models/initialize.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
-import type { Objective } from '../objectives/objective.js';
+import type { Module } from '../nn/index.js';
+import type { Objective, ObjectiveData, TrainingBatches } from '../objectives/objective.js';
 import { encodeScalars } from '../ops/scalars.js';
 import { LoadedProgram, type Outputs } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
@@ -13,17 +13,17 @@ import type { TrainingSlots } from './arenas.js';
 import type { ClipSettings, OptimizerSettings } from './optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from './programs.js';
 
-export interface StepperOptions {
-  readonly model: LanguageModel;
-  readonly objective: Objective<LanguageModel>;
-  readonly data: TextData;
+export interface StepperOptions<Model extends Module = LanguageModel, Data extends ObjectiveData = TextData> {
+  readonly model: Model;
+  readonly objective: Objective<Model, Data>;
+  readonly data: Data;
   readonly optimizer: OptimizerSettings;
   readonly batchSize: number;
   readonly maxSteps: number;
   readonly gradientAccumulationSteps: number;
   readonly clip: ClipSettings;
   readonly seed: number;
-  /** What matrices and activations are. */
+  /** What matrices and activations are. Default float32. */
   readonly precision?: Precision;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
@@ -37,45 +37,40 @@ export interface StepResult {
   readonly gradientNorm: number;
   /** Updates skipped in a row for non-finite gradients; 0 where this one was applied. */
   readonly skippedInRow: number;
+  /** Tokens the update went over, without padding. */
+  readonly tokens: number;
 }
 
 /** A model on a device with its programs and data: makes updates, and knows nothing of events, files or schedules of evaluation. */
-export class Stepper {
+export class Stepper<Model extends Module = LanguageModel, Data extends ObjectiveData = TextData> {
   readonly session: Session;
   readonly table: ParameterTable;
   readonly slots: TrainingSlots;
   readonly mirror: ParameterMirror;
+  readonly batches: TrainingBatches;
   /** Whether an update may be queued while another runs: one program an update, no accumulation between them. */
   readonly queues: boolean;
-  private readonly builder: ProgramBuilder;
-  private readonly loader: TrainingLoader;
-  private readonly batch: Batch;
-  private programs: ReadonlyMap<TrainingProgram, LoadedProgram> = new Map();
+  private readonly builder: ProgramBuilder<Model, Data>;
+  /** By kind, then by bucket. */
+  private programs: ReadonlyMap<TrainingProgram, readonly LoadedProgram[]> = new Map();
   private loading: Promise<void> | undefined;
 
-  constructor(private readonly options: StepperOptions) {
-    const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps, precision } =
-      options;
-    const { sequenceLength } = objective;
+  constructor(private readonly options: StepperOptions<Model, Data>) {
+    const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps, seed } = options;
+    const { precision } = options;
     this.table = parameterTable(model);
+    const vocabSize = data.tokenizer?.vocabSize ?? 0;
     this.builder = new ProgramBuilder(this.table, {
       model,
       objective,
-      vocabSize: data.tokenizer.vocabSize,
+      vocabSize,
       rows: batchSize,
       optimizer,
       clip,
       precision,
     });
     this.slots = this.builder.slots;
-    const { seed } = options;
-    const shape = { batchSize, sequenceLength };
-    this.loader = new TrainingLoader(data.source, data.parts.train, {
-      ...shape,
-      seed,
-      gradientAccumulationSteps,
-    });
-    this.batch = allocateBatch(shape);
+    this.batches = objective.training(data, { batchSize, gradientAccumulationSteps, seed, vocabSize });
     this.queues = gradientAccumulationSteps === 1;
     this.session = Session.open({ device: options.device, threads: options.threads });
     this.mirror = new ParameterMirror(this.session, this.table, precision ?? 'float32');
@@ -92,11 +87,12 @@ export class Stepper {
     const kinds: TrainingProgram[] = this.queues
       ? ['step', 'evaluate']
       : ['first', 'accumulate', 'update', 'evaluate'];
+    const built = kinds.map((kind) => ({ kind, programs: this.builder.buildAll(kind) }));
     const loaded = await LoadedProgram.load(
       this.session,
-      kinds.map((kind) => this.builder.build(kind)),
+      built.flatMap(({ programs }) => programs),
     );
-    this.programs = new Map(kinds.map((kind, index) => [kind, loaded[index]]));
+    this.programs = new Map(built.map(({ kind, programs }) => [kind, loaded.splice(0, programs.length)]));
     for (const { entry, values } of initialValues(model, this.table, seed)) {
       await this.session.write('parameters', entry.slot.offset, values);
     }
@@ -104,7 +100,8 @@ export class Stepper {
     await this.session.write('optimizerState', this.slots.blocks.offset, this.table.blocks);
   }
 
-  get evaluation(): LoadedProgram {
+  /** Programs that score, one a bucket. */
+  get evaluation(): readonly LoadedProgram[] {
     return this.programs.get('evaluate')!;
   }
 
@@ -115,39 +112,43 @@ export class Stepper {
     return typeof learningRate === 'number' ? learningRate : learningRate(step, maxSteps);
   }
 
-  /** Tokens that one update goes over. */
-  get tokensPerStep(): number {
-    const { batchSize, gradientAccumulationSteps, objective } = this.options;
-    return batchSize * gradientAccumulationSteps * objective.sequenceLength;
-  }
-
   /** Queues the update after `step` earlier ones. Load first. */
   async submit(step: number): Promise<StepResult> {
-    if (this.queues) return resultOf(await this.run('step', step, 0));
+    if (this.queues) {
+      const { running, tokens } = this.runBatch('step', step, 0);
+      return resultOf(await running, tokens);
+    }
     let running: Promise<unknown> = Promise.resolve();
+    let tokens = 0;
     for (let microStep = 0; microStep < this.options.gradientAccumulationSteps; microStep++) {
-      const next = this.run(microStep === 0 ? 'first' : 'accumulate', step, microStep);
+      const next = this.runBatch(microStep === 0 ? 'first' : 'accumulate', step, microStep);
       await running; // one runs while the next is being prepared
-      running = next;
+      running = next.running;
+      tokens += next.tokens;
     }
     await running;
-    return resultOf(await this.run('update', step, 0));
+    return resultOf(await this.programs.get('update')![0].run(this.scalars(step, 0)), tokens);
   }
 
-  private run(kind: TrainingProgram, step: number, microStep: number): Promise<Outputs> {
-    const program = this.programs.get(kind)!;
-    if (kind !== 'update') {
-      this.loader.batchAt(step, microStep, this.batch);
-      program.input('inputIds').set(this.batch.inputIds);
-      program.input('targets').set(this.batch.targets);
-    }
-    const { seed } = this.options;
-    return program.run(encodeScalars({ learningRate: this.rateAt(step), seed, step, microStep }));
+  private runBatch(
+    kind: TrainingProgram,
+    step: number,
+    microStep: number,
+  ): { running: Promise<Outputs>; tokens: number } {
+    const { bucket, arrays, tokens } = this.batches.batchAt(step, microStep);
+    const program = this.programs.get(kind)![bucket];
+    program.fill(arrays);
+    return { running: program.run(this.scalars(step, microStep)), tokens };
+  }
+
+  private scalars(step: number, microStep: number): Float64Array {
+    return encodeScalars({ learningRate: this.rateAt(step), seed: this.options.seed, step, microStep });
   }
 }
 
-const resultOf = (outputs: Outputs): StepResult => ({
+const resultOf = (outputs: Outputs, tokens: number): StepResult => ({
   loss: outputs.scalar('lossSum') / outputs.scalar('tokenCount'),
   gradientNorm: outputs.scalar('gradientNorm'),
   skippedInRow: outputs.get<'i32'>('counters')[2],
+  tokens,
 });

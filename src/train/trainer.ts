@@ -8,50 +8,63 @@ import {
 import { makeFolder } from '../checkpoint/durable.js';
 import { MetricsLog } from '../checkpoint/metricsLog.js';
 import type { PartName } from '../data/split.js';
+import type { TextData } from '../data/textData.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
-import { type LanguageModelScore, PartEvaluator } from '../evaluate/perplexity.js';
+import { type Score, score } from '../evaluate/score.js';
 import type { BeamOptions, Hypothesis } from '../generate/beamSearch.js';
 import { type Completion, type GenerateOptions, Generator } from '../generate/generate.js';
-import { EarlyStopping } from './earlyStopping.js';
+import type { LanguageModel } from '../models/decoder.js';
+import type { Module } from '../nn/index.js';
+import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
+import { EarlyStopping, watchedOf } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
-import { type FilledOptions, fillOptions, type TrainerOptions } from './trainerOptions.js';
+import { type FilledOptions, fillOptions, longestRow, type TrainerOptions } from './trainerOptions.js';
 
 export type { TrainerOptions } from './trainerOptions.js';
 
 /** Steps whose mean loss a run reports at its end. */
 const recentSteps = 100;
 
-/** Trains a language model: one native call a step, everything else on the device. */
-export class Trainer {
-  private readonly options: FilledOptions;
-  private readonly stepper: Stepper;
+/** Trains a model for an objective: one native call a step, everything else on the device. */
+export class Trainer<Model extends Module = LanguageModel, Data extends ObjectiveData = TextData> {
+  private readonly options: FilledOptions<Model, Data>;
+  private readonly stepper: Stepper<Model, Data>;
   private readonly state: RunState;
   private readonly earlyStopping: EarlyStopping;
-  private readonly generator: Generator;
-  private readonly evaluators = new Map<PartName, PartEvaluator>();
+  private readonly generator: Generator | undefined;
+  private readonly parts = new Map<PartName, EvaluationBatches>();
   private log: MetricsLog | undefined;
   private step = 0;
   private recentLosses: number[] = [];
   /** Spent in steps, without evaluations and checkpoints. */
   private stepSeconds = 0;
+  /** Gone over by the steps of this process. */
+  private trainedTokens = 0;
   /** Weights of the best evaluation of this process, while early stopping may ask for them. */
   private bestWeights: Uint8Array<ArrayBuffer> | undefined;
   /** True between a step that asks for an evaluation and its end, so that a run stopped in between makes up for it. */
   private evaluationDue = false;
 
-  constructor(options: TrainerOptions) {
+  constructor(options: TrainerOptions<Model, Data>) {
     this.options = fillOptions(options);
-    const { model, data, earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
+    const { model, data, objective, settings, batchSize } = this.options;
+    const { earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
     this.stepper = new Stepper(this.options);
     const { precision } = this.options;
     const { session, table, slots, mirror } = this.stepper;
-    const settings = { ...this.options.settings, precision };
-    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, settings);
+    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, {
+      objective: objective.name,
+      precision,
+      ...settings,
+    });
     this.earlyStopping = new EarlyStopping({ patience, minGain });
-    const context = model.maxPositionEmbeddings ?? this.options.objective.sequenceLength;
-    this.generator = new Generator(session, model, table, data.tokenizer, context, precision);
+    if (objective.continuesTexts && data.tokenizer) {
+      const languageModel = model as unknown as LanguageModel;
+      const context = languageModel.maxPositionEmbeddings ?? longestRow(objective.buckets(batchSize));
+      this.generator = new Generator(session, languageModel, table, data.tokenizer, context, precision);
+    }
   }
 
   /** Where the steps are computed, in words; with device 'auto' also why CUDA is not in use. */
@@ -76,6 +89,11 @@ export class Trainer {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
     }
+    const { skippedRows } = this.stepper.batches;
+    if (skippedRows > 0) {
+      const message = `${skippedRows} rows of the train part are longer than the longest bucket and are left out`;
+      yield { event: 'notice', step: this.step, message };
+    }
     if (this.options.precision === 'bf16' && this.stepper.session.stats().device === 'cpu') {
       const message =
         'bf16 is emulated: the CPU kernels widen it and compute in float32, which saves memory but no time';
@@ -93,10 +111,8 @@ export class Trainer {
         trainLoss: this.recentLosses.length ? mean(this.recentLosses) : null,
         validLoss: last.score?.loss ?? null,
         bitsPerCharacter: last.score?.bitsPerCharacter ?? null,
-        tokensPerSecond:
-          this.step > firstStep
-            ? ((this.step - firstStep) * this.stepper.tokensPerStep) / this.stepSeconds
-            : 0,
+        ...(last.score && 'accuracy' in last.score && { accuracy: last.score.accuracy }),
+        tokensPerSecond: this.stepSeconds > 0 ? this.trainedTokens / this.stepSeconds : 0,
         seconds: (performance.now() - started) / 1000,
         reason: last.reason,
       };
@@ -149,11 +165,12 @@ export class Trainer {
 
   private recordStep(
     step: number,
-    { loss, gradientNorm, skippedInRow }: StepResult,
+    { loss, gradientNorm, skippedInRow, tokens }: StepResult,
     seconds: number,
   ): StepEvent {
     this.step = step;
     this.stepSeconds += seconds;
+    this.trainedTokens += tokens;
     this.evaluationDue = this.isEvaluation(step);
     if (Number.isFinite(loss)) this.recentLosses.push(loss);
     if (this.recentLosses.length > recentSteps) this.recentLosses.shift();
@@ -161,7 +178,7 @@ export class Trainer {
     const deterministic = { event: 'step', step, loss, learningRate, gradientNorm } as const;
     const event = skippedInRow > 0 ? ({ ...deterministic, skipped: true } as const) : deterministic;
     this.log?.append(event);
-    return { ...event, tokensPerSecond: this.stepper.tokensPerStep / seconds };
+    return { ...event, tokensPerSecond: tokens / seconds };
   }
 
   private checkSkipped({ skippedInRow }: StepResult): void {
@@ -183,26 +200,26 @@ export class Trainer {
     batches: number,
     signal?: AbortSignal,
     logged = true,
-  ): AsyncGenerator<TrainingEvent, LanguageModelScore | undefined> {
+  ): AsyncGenerator<TrainingEvent, Score | undefined> {
     const { step } = this;
     const { out } = this.options;
-    let score: LanguageModelScore;
+    let found: Score;
     try {
-      score = await this.evaluate('valid', { batches: batches || undefined, signal });
+      found = await this.evaluate('valid', { batches: batches || undefined, signal });
     } catch (error) {
       if (signal?.aborted) return undefined;
       throw error;
     }
     this.evaluationDue = false;
-    const best = this.earlyStopping.observe(step, score.loss);
+    const best = this.earlyStopping.observe(step, watchedOf(found, this.options.earlyStoppingMetric));
     if (best && this.options.earlyStoppingPatience > 0)
       this.bestWeights = await this.state.copyWeights(this.bestWeights);
     if (best && out) await saveBest(out, step, this.state.weightFiles());
-    const { loss: validLoss, perplexity, bitsPerCharacter } = score;
-    const event = { event: 'evaluation', step, validLoss, perplexity, bitsPerCharacter, best } as const;
+    const { loss: validLoss, tokens: _, ...metrics } = found;
+    const event = { event: 'evaluation', step, validLoss, ...metrics, best } as const;
     if (logged) this.log?.append(event);
     yield event;
-    return score;
+    return found;
   }
 
   private async *checkpoint(): AsyncGenerator<TrainingEvent> {
@@ -214,54 +231,61 @@ export class Trainer {
   private async *finish(
     trained: boolean,
     signal?: AbortSignal,
-  ): AsyncGenerator<TrainingEvent, { reason: DoneEvent['reason']; score?: LanguageModelScore }> {
-    const { out, data } = this.options;
-    const { valid } = data.parts;
+  ): AsyncGenerator<TrainingEvent, { reason: DoneEvent['reason']; score?: Score }> {
+    const { out, data, objective } = this.options;
     const reason = this.earlyStopping.shouldStop ? 'stopped early' : signal?.aborted ? 'aborted' : 'finished';
-    let score: LanguageModelScore | undefined;
-    if (reason === 'finished' && valid.end - valid.start >= 2)
-      score = yield* this.evaluateStep(0, signal, trained);
+    let last: Score | undefined;
+    if (reason === 'finished' && objective.has(data, 'valid'))
+      last = yield* this.evaluateStep(0, signal, trained);
     if (out && trained) yield* this.checkpoint();
     if (reason === 'stopped early') {
       // The checkpoint keeps the last weights, for whoever wants to go on; what the model ends with are the best.
       if (this.bestWeights) await this.state.putWeights(this.bestWeights);
       else if (out) await this.state.restoreWeights(await openCheckpoint(`${out}/best`));
-      score = await this.evaluate('valid');
+      last = await this.evaluate('valid');
     }
-    return { reason, score };
+    return { reason, score: last };
   }
 
   /** Scores a part of the data with the weights as they are now. */
-  async evaluate(
-    part: PartName,
-    options: { batches?: number; signal?: AbortSignal } = {},
-  ): Promise<LanguageModelScore> {
+  async evaluate(part: PartName, options: { batches?: number; signal?: AbortSignal } = {}): Promise<Score> {
     await this.stepper.load();
-    const { batchSize, objective, data } = this.options;
-    let evaluator = this.evaluators.get(part);
-    if (!evaluator) {
-      evaluator = new PartEvaluator(data, part, { batchSize, sequenceLength: objective.sequenceLength });
-      this.evaluators.set(part, evaluator);
+    const { batchSize, objective, data, seed } = this.options;
+    let batches = this.parts.get(part);
+    if (!batches) {
+      batches = objective.evaluation(data, part, {
+        batchSize,
+        seed,
+        vocabSize: data.tokenizer?.vocabSize ?? 0,
+      });
+      this.parts.set(part, batches);
     }
-    return evaluator.score(this.stepper.evaluation, options);
+    return score(batches, this.stepper.evaluation, options);
   }
 
   /** Continues `prompt` with the weights as they are now. */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
-    await this.stepper.load();
-    yield* this.generator.generate(prompt, options);
+    yield* (await this.loadGenerator()).generate(prompt, options);
   }
 
   /** Continues several prompts at once with the weights as they are now. */
   async generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
-    await this.stepper.load();
-    return this.generator.generateBatch(prompts, options);
+    return (await this.loadGenerator()).generateBatch(prompts, options);
   }
 
   /** The most probable continuations of each prompt, best first, with the weights as they are now. */
   async beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
+    return (await this.loadGenerator()).beamSearch(prompts, options);
+  }
+
+  private async loadGenerator(): Promise<Generator> {
+    if (!this.generator) {
+      throw new ConfigError(
+        `a model for the objective ${this.options.objective.name} does not continue texts; train it with causal`,
+      );
+    }
     await this.stepper.load();
-    return this.generator.beamSearch(prompts, options);
+    return this.generator;
   }
 
   /** Writes a checkpoint to a run folder and returns the checkpoint's folder. */
@@ -323,7 +347,7 @@ export class Trainer {
 
   /** What decides the numbers of a run besides weights, step and learning rate. */
   private runSettings(): Record<string, unknown> {
-    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, data, precision } =
+    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, precision } =
       this.options;
     const { learningRate: _, ...optimizerSettings } = optimizer;
     return {
@@ -331,12 +355,11 @@ export class Trainer {
       batchSize,
       gradientAccumulationSteps,
       objective: objective.name,
-      sequenceLength: objective.sequenceLength,
+      ...objective.settings,
       optimizer: optimizerSettings,
       clip,
       precision,
-      tokens: data.source.count,
-      train: data.parts.train,
+      ...this.stepper.batches.data,
       isa: this.stepper.session.stats().isa,
     };
   }

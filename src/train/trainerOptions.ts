@@ -1,17 +1,25 @@
+import type { TextData } from '../data/textData.js';
 import { ConfigError } from '../errors.js';
+import type { LanguageModel } from '../models/decoder.js';
+import type { Module } from '../nn/index.js';
+import { metricNames } from '../objectives/metrics.js';
+import { type Bucket, maxBuckets, type ObjectiveData } from '../objectives/objective.js';
 import { type Precision, precisions } from '../shape/dtype.js';
+import type { WatchedMetric } from './earlyStopping.js';
 import type { ClipSettings } from './optimizer.js';
 import type { StepperOptions } from './stepper.js';
 
 /** What is left out takes the value of `defaults`. */
-export interface TrainerOptions
-  extends Omit<StepperOptions, 'gradientAccumulationSteps' | 'clip' | 'seed' | 'precision'>,
+export interface TrainerOptions<Model extends Module = LanguageModel, Data extends ObjectiveData = TextData>
+  extends Omit<StepperOptions<Model, Data>, keyof Defaults>,
     Partial<Defaults> {
   /** Folder of the run: checkpoints, best weights, metrics.jsonl. Without it nothing is kept on disk. */
   readonly out?: string;
 }
 
 interface Defaults {
+  /** Rows of a micro-step, where the objective does not count tokens instead. */
+  readonly batchSize: number;
   /** Micro-steps summed into one update. */
   readonly gradientAccumulationSteps: number;
   readonly clip: ClipSettings;
@@ -25,8 +33,10 @@ interface Defaults {
   readonly evalBatches: number;
   /** Evaluations without a gain before the run stops and the best weights come back; 0 never. */
   readonly earlyStoppingPatience: number;
-  /** The smallest fall of the validation loss, in nats per token, that counts as a gain. */
+  /** The smallest gain of what is watched that counts: for the loss in nats per token. */
   readonly earlyStoppingMinGain: number;
+  /** What of an evaluation decides which weights are best. */
+  readonly earlyStoppingMetric: WatchedMetric;
   /** Updates skipped in a row for non-finite gradients before the run ends with a TrainingError. */
   readonly maxSkippedSteps: number;
   /** Updates between checkpoints; 0 saves only at the end. */
@@ -38,6 +48,7 @@ interface Defaults {
 }
 
 export const defaults: Defaults = {
+  batchSize: 12,
   gradientAccumulationSteps: 1,
   clip: { mode: 'norm', maximum: 1 },
   seed: 0,
@@ -46,18 +57,26 @@ export const defaults: Defaults = {
   evalBatches: 0,
   earlyStoppingPatience: 0,
   earlyStoppingMinGain: 0,
+  earlyStoppingMetric: 'loss',
   maxSkippedSteps: 10,
   checkpointEvery: 0,
   resume: false,
   settings: {},
 };
 
-export type FilledOptions = TrainerOptions & Defaults;
+export type FilledOptions<Model extends Module, Data extends ObjectiveData> = TrainerOptions<Model, Data> &
+  Defaults;
+
+/** Tokens of the longest row that a batch can have. */
+export const longestRow = (buckets: readonly Bucket[]): number =>
+  Math.max(...buckets.map(({ length, targetLength = 0 }) => Math.max(length, targetLength)));
 
 /** Fills in the defaults and checks what can be checked before anything is compiled. Throws ConfigError. */
-export function fillOptions(options: TrainerOptions): FilledOptions {
+export function fillOptions<Model extends Module, Data extends ObjectiveData>(
+  options: TrainerOptions<Model, Data>,
+): FilledOptions<Model, Data> {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const filled = { ...defaults, ...given } as FilledOptions;
+  const filled = { ...defaults, ...given } as FilledOptions<Model, Data>;
   const least = {
     batchSize: 1,
     maxSteps: 1,
@@ -80,12 +99,27 @@ export function fillOptions(options: TrainerOptions): FilledOptions {
     throw new ConfigError(`precision must be ${precisions.join(' or ')}, but it is ${filled.precision}`);
   }
   if (filled.resume && !filled.out) throw new ConfigError('resume needs the folder of the run in out');
-  const { sequenceLength } = filled.objective;
-  const context = filled.model.maxPositionEmbeddings ?? sequenceLength;
-  if (sequenceLength > context) {
+  if (filled.earlyStoppingMetric !== 'loss' && !metricNames.includes(filled.earlyStoppingMetric)) {
     throw new ConfigError(
-      `sequenceLength ${sequenceLength} is more than the model's maxPositionEmbeddings ${context}; use at most ${context}`,
+      `earlyStoppingMetric must be one of loss, ${metricNames.join(', ')}, but it is ${filled.earlyStoppingMetric}`,
     );
   }
+  checkBuckets(filled.objective.buckets(filled.batchSize), filled.model);
   return filled;
+}
+
+function checkBuckets(
+  buckets: readonly Bucket[],
+  model: Module & { readonly maxPositionEmbeddings?: number },
+): void {
+  if (buckets.length < 1 || buckets.length > maxBuckets) {
+    throw new ConfigError(`an objective has 1 to ${maxBuckets} buckets, but there are ${buckets.length}`);
+  }
+  const length = longestRow(buckets);
+  const context = model.maxPositionEmbeddings ?? length;
+  if (length > context) {
+    throw new ConfigError(
+      `sequenceLength ${length} is more than the model's maxPositionEmbeddings ${context}; use at most ${context}`,
+    );
+  }
 }

@@ -89,7 +89,7 @@ test('says what was expected and what came', async (t) => {
     [['--batch-size', '--json'], '--batch-size needs a value: a whole number of at least 1'],
     [['--learning-rate', '0'], '--learning-rate: expected a number above 0, got 0'],
     [['--dropout', '1'], '--dropout: expected a number of at least 0 and below 1, got 1'],
-    [['--model-type', 'gpt3'], '--model-type: expected one of gpt2, llama, got "gpt3"'],
+    [['--model-type', 'gpt3'], '--model-type: expected one of gpt2, llama, bert, bart, marian, got "gpt3"'],
     [['--resume=yes'], '--resume: expected true or false, got "yes"'],
     [
       ['--split', '0.9,0.2'],

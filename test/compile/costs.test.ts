@@ -22,6 +22,7 @@ test('every instruction has its cost: operations, and bytes of what it reads and
     program.flops,
   );
   const product = costs.find(({ op }) => op === 'matmul')!;
+  t.is(product.operands, '16x32 32x8');
   t.is(product.flops, 2 * 16 * 32 * 8);
   t.is(product.bytes, 4 * (16 * 32 + 32 * 8 + 16 * 8));
 });

@@ -1,18 +1,16 @@
 import test from 'ava';
 import { ConfigError } from '#src/errors.js';
-import { evaluationProgram } from '#src/evaluate/program.js';
+import { evaluationPrograms } from '#src/evaluate/program.js';
+import { causal } from '#src/objectives/causal.js';
 import { encodeScalars } from '#src/ops/scalars.js';
 import { LoadedProgram } from '#src/runtime/loadedProgram.js';
 import { type Toy, toy } from './toy.js';
 
 /** The log-probability of `tokens` after `prompt`, from the program that evaluates a text. */
 async function scorer({ session, model, table, tokenizer }: Toy, sequenceLength: number) {
-  const compiled = evaluationProgram(model, table, {
-    rows: 1,
-    sequenceLength,
-    vocabSize: tokenizer.vocabSize,
-  });
-  const [program] = await LoadedProgram.load(session, [compiled]);
+  const { vocabSize } = tokenizer;
+  const compiled = evaluationPrograms(model, table, causal({ sequenceLength }), { batchSize: 1, vocabSize });
+  const [program] = await LoadedProgram.load(session, compiled);
   const scoreNow = async (prompt: readonly number[], tokens: readonly number[]): Promise<number> => {
     const ids = [...prompt, ...tokens];
     program.input('inputIds').fill(0).set(ids.slice(0, -1));

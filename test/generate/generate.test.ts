@@ -30,6 +30,7 @@ const families: Partial<DecoderOptions>[] = [
   { modelType: 'gpt2' },
   { modelType: 'llama', numKeyValueHeads: 1 },
   { positionEmbedding: 'sinusoidal' },
+  { positionEmbedding: 'alibi', slidingWindow: 5 },
 ];
 
 for (const family of families) {
