@@ -148,6 +148,7 @@ function lowerNode(
     if (dtype === 'result') return convert(input, result as DType);
     return dtype === 'f32' ? convert(input, 'f32') : input;
   });
+  if (op.name === 'cast' && inputs[0]!.dtype === result) return [inputs[0]!];
   const attributes = op.outputSpecs.some(isResult) ? { ...node.attributes, result } : node.attributes;
   return emit(op, converted, attributes, node.order);
 }
@@ -159,6 +160,9 @@ function converter(): (tensor: Tensor, dtype: DType) => Tensor {
   const make = (tensor: Tensor, dtype: DType): Tensor => {
     const { graph, node } = tensor;
     if (node.slot?.arena === 'parameters') return graph.readSlot(mirrorOf(node.slot));
+    // A bf16 number that was widened is itself again.
+    const widened = node.op.name === 'cast' && node.inputs[0]?.dtype === 'bf16';
+    if (widened && dtype === 'bf16') return node.inputs[0]!;
     if (node.op.name === 'fill')
       return graph.append(node.op, [], { ...node.attributes, result: dtype }, { order: node.order })
         .outputs[0];
