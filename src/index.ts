@@ -1,7 +1,11 @@
 /** Train, fine-tune and run Transformers. What is exported here is the public API; all else may change. */
 export { compile, gradients, type Program } from './compile/index.js';
+export { type LabelledOptions, labelledData } from './data/labelled.js';
+export { type AlignedFiles, pairData } from './data/pairs.js';
+export { promptCompletionData } from './data/promptCompletions.js';
 export * from './data/rowData.js';
 export { documentRows, memoryRows, type TokenRows } from './data/rows.js';
+export type { PartFiles, RowDataOptions } from './data/rowTexts.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
 export type { Score } from './evaluate/score.js';
