@@ -37,6 +37,7 @@ export const train = defineCommand({
       data,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
+      recompute: settings.recompute,
       batchSize,
       maxSteps,
       gradientAccumulationSteps: settings.gradientAccumulationSteps,

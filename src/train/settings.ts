@@ -78,6 +78,10 @@ export const optimizationEntries = {
   epsilon: v.optional(positiveNumber("Added to AdamW's denominator"), 1e-8),
   momentum: v.optional(fraction('Momentum of SGD'), 0.9),
   labelSmoothing: v.optional(fraction('Probability taken from the target and spread over the vocabulary'), 0),
+  recompute: v.optional(
+    onOff('Compute blocks a second time in the backward pass instead of keeping their activations'),
+    false,
+  ),
   clip: v.optional(
     choice(
       ['norm', 'value', 'rescale', 'none'],

@@ -22,6 +22,8 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly maxSteps: number;
   readonly gradientAccumulationSteps: number;
   readonly clip: ClipSettings;
+  /** Computes blocks a second time in the backward pass instead of keeping their activations. Default false. */
+  readonly recompute?: boolean;
   readonly seed: number;
   /** What matrices and activations are. Default float32. */
   readonly precision?: Precision;
@@ -68,6 +70,7 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
       optimizer,
       clip,
       precision,
+      compile: { recompute: options.recompute },
     });
     this.slots = this.builder.slots;
     this.batches = objective.training(data, { batchSize, gradientAccumulationSteps, seed, vocabSize });
