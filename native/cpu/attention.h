@@ -148,7 +148,8 @@ struct Ranges {
       const IntVector p = query + integers(offset);
       IntVector from = IntVector{}, to = all;
       if (masks.window > 0) from = p - window >= 0 ? p - window + 1 : from;
-      if (masks.causal) to = p + 1 < all ? p + 1 : all;
+      const IntVector end = p + (masks.causal ? integers(1) : window);
+      if (masks.causal || masks.window > 0) to = end < all ? end : all;
       if (masks.document_starts)
         for (int i = 0; i < LANES; i++) {
           const int32_t start = masks.document_starts[b * masks.T + query[i]];

@@ -34,7 +34,7 @@ export interface MultiHeadOptions {
 export interface SelfAttentionOptions extends MultiHeadOptions {
   /** Default true. */
   causal?: boolean;
-  /** Number of most recent tokens that a token sees, itself included; 0 means all. Default 0. */
+  /** Number of most recent tokens that a token sees, itself included, and not causal as many after it; 0 means all. Default 0. */
   slidingWindow?: number;
   /** Base of rotary positions; without it queries and keys are not rotated. */
   ropeTheta?: number;

@@ -54,6 +54,22 @@ const variants: Sample[] = [
     { batch: 1, queries: 3, keys: 601, heads: 2 },
     { window: 300 },
   ),
+  // Tiles of tensor cores: at their borders in queries and keys, for each width of heads, and where rows are no whole vectors.
+  ...[
+    { queries: 63, headDim: 32 },
+    { queries: 64, headDim: 64, heads: 4, groups: 2 },
+    { queries: 65, headDim: 96 },
+    { queries: 129, headDim: 128 },
+    { queries: 65, keys: 130, headDim: 64 },
+    { queries: 40, headDim: 136 },
+    { queries: 33, headDim: 20 },
+  ].map((sizes) =>
+    variant(
+      `causal, ${sizes.queries} queries of ${sizes.headDim}${sizes.keys ? `, ${sizes.keys} keys` : ''}`,
+      { batch: 1, heads: 1, ...sizes },
+      { causal: true },
+    ),
+  ),
   variant('a scale of its own', { queries: 7 }, { scale: 0.9 }),
   variant('grouped queries', { queries: 17, heads: 6, groups: 2 }, { causal: true }),
   variant('one key head for all', { queries: 11, heads: 5, groups: 1, headDim: 24 }),
