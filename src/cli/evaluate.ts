@@ -4,6 +4,7 @@ import { score } from '../evaluate/score.js';
 import { TrainedModel } from '../evaluate/trainedModel.js';
 import { choice, onOff, positiveInteger, text } from '../models/settingFields.js';
 import type { Device } from '../runtime/session.js';
+import { precisions } from '../shape/dtype.js';
 import { objectiveEntries } from '../train/objectiveSettings.js';
 import { dataEntries, runEntries } from '../train/settings.js';
 import { openTask } from '../train/tasks.js';
@@ -28,6 +29,9 @@ const schema = v.strictObject({
   sequenceLength: v.optional(
     positiveInteger('Length of a row', { unit: 'tokens', defaultFrom: 'as in training' }),
   ),
+  precision: v.optional(
+    choice(precisions, 'What matrices, activations and the KV cache are', { defaultFrom: 'as in training' }),
+  ),
   device: runEntries.device,
   threads: runEntries.threads,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
@@ -40,8 +44,8 @@ export const evaluate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
-    const { model: folder, part, batchSize, device, threads, json, ...others } = settings;
-    await using trained = await TrainedModel.open(folder, { device: device as Device, threads });
+    const { model: folder, part, batchSize, device, threads, precision, json, ...others } = settings;
+    await using trained = await TrainedModel.open(folder, { device: device as Device, threads, precision });
     const known = trainedSettings(trained, others);
     const task = await openTask(known.settings, {
       tokenizer: trained.tokenizer,
