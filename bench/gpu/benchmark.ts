@@ -167,7 +167,7 @@ async function measureCase(given: GpuCase, { device, quick, secondsLeft }: Stage
       await running;
     }
     const after = usedGpuBytes(device);
-    const { arenas } = session.stats();
+    const { arenas, matmulChoices } = session.stats();
     const tokens = shape.batchSize * shape.sequenceLength;
     const time = spread(seconds);
     const profile = await profileOps(stepper, options, copyRate);
@@ -191,6 +191,7 @@ async function measureCase(given: GpuCase, { device, quick, secondsLeft }: Stage
         arenaBytes: Object.values(arenas).reduce((sum, bytes) => sum + bytes, 0),
         gpuBytes: before === undefined || after === undefined ? undefined : after - before,
       },
+      matmulChoices: matmulChoices.split('\n').filter(Boolean),
       profile,
     };
     console.log(`${shape.name}: ${ours.milliseconds.median.toFixed(3)} ms a step of ${tokens} tokens`);

@@ -51,6 +51,7 @@ export const train = defineCommand({
       earlyStoppingMetric: settings.earlyStoppingMetric,
       initFrom: settings.initFrom,
       settings: task.settings,
+      tf32: settings.tf32,
     });
     try {
       const report = settings.json
