@@ -175,7 +175,7 @@ async function measureCase(
       await running;
     }
     const after = usedGpuBytes(device);
-    const { arenas } = session.stats();
+    const { arenas, matmulChoices } = session.stats();
     const tokens = shape.batchSize * shape.sequenceLength;
     const time = spread(seconds);
     const profile = await profileOps(stepper, options, copyRate);
@@ -198,6 +198,7 @@ async function measureCase(
         arenaBytes: Object.values(arenas).reduce((sum, bytes) => sum + bytes, 0),
         gpuBytes: before === undefined || after === undefined ? undefined : after - before,
       },
+      matmulChoices: matmulChoices.split('\n').filter(Boolean),
       profile,
     };
     const milliseconds = ours.milliseconds.median.toFixed(3);

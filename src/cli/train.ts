@@ -53,6 +53,7 @@ export const train = defineCommand({
       out,
       device: settings.device as Device,
       threads: settings.threads,
+      tf32: settings.tf32,
       settings: dataSettings(settings),
     });
     try {

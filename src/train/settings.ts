@@ -137,6 +137,10 @@ export const runEntries = {
     'auto',
   ),
   threads: v.optional(positiveInteger('Threads of the CPU backend', { defaultFrom: 'one for each core' })),
+  tf32: v.optional(
+    onOff('Let a GPU round the operands of float32 matrix products to tf32, for its tensor cores'),
+    false,
+  ),
   logEvery: v.optional(positiveInteger('Distance of reports', { unit: 'updates' }), 10),
   json: v.optional(onOff('Write one JSON event a line to standard output'), false),
 } satisfies v.ObjectEntries;

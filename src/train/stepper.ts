@@ -29,6 +29,7 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly precision?: Precision;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
+  readonly tf32?: boolean;
 }
 
 /** What one update reports. */
@@ -75,17 +76,21 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     this.slots = this.builder.slots;
     this.batches = objective.training(data, { batchSize, gradientAccumulationSteps, seed, vocabSize });
     this.queues = gradientAccumulationSteps === 1;
-    this.session = Session.open({ device: options.device, threads: options.threads });
+    this.session = Session.open({
+      device: options.device,
+      threads: options.threads,
+      tf32: options.tf32,
+    });
     this.mirror = new ParameterMirror(this.session, this.table, precision ?? 'float32');
   }
 
-  /** Compiles, loads and gives parameters their first values, once. */
-  load(): Promise<void> {
-    this.loading ??= this.loadOnce();
+  /** Compiles, loads and gives parameters their first values, once; `matmulChoices` as for Session.load. */
+  load(matmulChoices?: string): Promise<void> {
+    this.loading ??= this.loadOnce(matmulChoices);
     return this.loading;
   }
 
-  private async loadOnce(): Promise<void> {
+  private async loadOnce(matmulChoices?: string): Promise<void> {
     const { model, seed } = this.options;
     const kinds: TrainingProgram[] = this.queues
       ? ['step', 'evaluate']
@@ -94,6 +99,7 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     const loaded = await LoadedProgram.load(
       this.session,
       built.flatMap(({ programs }) => programs),
+      matmulChoices,
     );
     this.programs = new Map(built.map(({ kind, programs }) => [kind, loaded.splice(0, programs.length)]));
     for (const { entry, values } of initialValues(model, this.table, seed)) {
