@@ -5,13 +5,14 @@
 import { join } from 'node:path';
 import { build, isCmakeInstalled, root, run, runProgram, Tally } from './native-programs.mjs';
 
-// Of the samples for each kind of build: the sanitizers cost a factor of 5 to 20.
+// The largest samples (flops) and cases of attention (B T S H D) for each kind of build: the sanitizers cost a factor of 5 to 20.
 const KINDS = [
-  { name: 'simt-plain', sanitize: '', flops: 2e6, seeds: 2, faults: [] },
+  { name: 'simt-plain', sanitize: '', flops: 2e6, products: 1e9, seeds: 2, faults: [] },
   {
     name: 'simt-address',
     sanitize: 'address,undefined',
     flops: 2e5,
+    products: 2e6,
     seeds: 1,
     faults: ['shared out of bounds', 'global out of bounds'],
   },
@@ -19,6 +20,7 @@ const KINDS = [
     name: 'simt-thread',
     sanitize: 'thread',
     flops: 5e4,
+    products: 2e5,
     seeds: 1,
     faults: ['missing barrier', 'missing last barrier', 'missing copy barrier'],
   },
@@ -49,7 +51,7 @@ if (!only || only === 'addon') {
     tally.check('AVA tests on the emulator', () => run('npx', ['ava', ...AVA_FILES], { env }));
   } else tally.fail('build of the addon for the emulator');
 }
-for (const { name, sanitize, flops, seeds, faults } of KINDS) {
+for (const { name, sanitize, flops, products, seeds, faults } of KINDS) {
   if (only && only !== name) continue;
   const folder = build(name, [...options, '-DHEDDLE_ADDON=OFF', `-DHEDDLE_SANITIZE=${sanitize}`]);
   if (!folder) {
@@ -62,6 +64,9 @@ for (const { name, sanitize, flops, seeds, faults } of KINDS) {
   if (written.status !== 0) tally.fail(`samples for ${name}`);
   tally.check(`samples (${name})`, () =>
     runProgram(program('samples'), [file, String(seeds)], { seconds: SECONDS, env }),
+  );
+  tally.check(`attention in bf16 (${name})`, () =>
+    runProgram(program('attention'), [String(products)], { seconds: SECONDS, env }),
   );
   tally.check(`matrix products (${name})`, () =>
     runProgram(program('product'), [String(seeds)], { seconds: SECONDS, env }),

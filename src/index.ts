@@ -1,13 +1,17 @@
 /** Train, fine-tune and run Transformers. What is exported here is the public API; all else may change. */
 export { compile, gradients, type Program } from './compile/index.js';
+export { type LabelledOptions, labelledData } from './data/labelled.js';
+export { type AlignedFiles, pairData } from './data/pairs.js';
+export { promptCompletionData } from './data/promptCompletions.js';
 export * from './data/rowData.js';
 export { documentRows, memoryRows, type TokenRows } from './data/rows.js';
+export type { PartFiles, RowDataOptions } from './data/rowTexts.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
 export type { Score } from './evaluate/score.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
-export { PretrainedModel } from './generate/pretrained.js';
+export { PretrainedModel, PretrainedTranslator } from './generate/pretrained.js';
 export { Graph } from './graph/graph.js';
 export { defineOp } from './graph/op.js';
 export { Tensor } from './graph/tensor.js';

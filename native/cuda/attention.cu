@@ -1,5 +1,5 @@
 // softmax(scale q k^T + masks) v by tiles of keys with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022).
-// Float32. 4 B T S H D flops (half if causal); reads q once and k, v once per 64 queries, mostly from the second cache.
+// In float32, and the tiles of bf16 operands too that attention_tensor.cu does not take. 4 B T S H D flops (half if causal); reads q once and k, v once per 64 queries, mostly from the second cache.
 // A block takes 64 queries of one head and walks the tiles of keys that any of them sees; a thread holds 8 x 4 scores
 // (D > 96: 4 x 4) and as many rows of outputs, so that products load one float for each 2 to 3 multiply-adds. Keys of the
 // next tile and values of this one are copied while the products of the other run.
@@ -9,17 +9,6 @@
 
 namespace heddle { namespace cuda {
 namespace {
-
-struct Forward {
-  Heads q, k, v, y;
-  float* log_sum_exp;
-  const int32_t* slots;
-  Masks masks;
-  WeightDropout dropout;
-  float scale;
-  Extents extents;
-  int tiles, slices;
-};
 
 template <int WIDTH>
 struct Tiling {
@@ -61,13 +50,12 @@ HEDDLE_DEVICE void raise(Online<ROWS, COLUMNS>& state, float (&score)[ROWS][4]) 
   }
 }
 
-template <int WIDTH, bool IS_WIDE>
-__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDENT) attend(Forward f) {
+template <typename Element, int WIDTH, bool IS_WIDE>
+__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDENT) attend(Forward<Element> f) {
   typedef Tiling<WIDTH> Tile;
   constexpr int ROWS = Tile::ROWS, ACROSS = Tile::ACROSS, DOWN = Tile::DOWN, COLUMNS = Tile::COLUMNS;
   constexpr int STRIDE = Tile::STRIDE, THREADS = Tile::THREADS, QUERIES = Tile::QUERIES, KEYS = Tile::KEYS;
   SHARED_DYNAMIC(memory);
-  SHARED_ARRAY(Range, ranges, [QUERIES]);
   float* const query_tile = reinterpret_cast<float*>(memory);
   float* const key_tile = query_tile + QUERIES * STRIDE;
   float* const value_tile = key_tile + KEYS * STRIDE;
@@ -84,7 +72,7 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDEN
   const int across = threadIdx.x % ACROSS, down = threadIdx.x / ACROSS;
   const Columns<COLUMNS, ACROSS> columns(across);
   const Lengths lengths = f.masks.lengths(b);
-  const Span span = span_of<QUERIES>(f.masks, b, first, lengths, ranges);
+  const Span span = span_of<QUERIES>(f.masks, b, first, lengths);
   const float slope = f.masks.slope(h), scale = f.scale * LOG2_E;
 
   int begin = 0;
@@ -155,7 +143,7 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDEN
         for (int n = 0; n < 4; n++) score[m][n] -= slope * fabsf(float(position - key - n));
       }
       if (is_masked) {
-        const Range range = ranges[i];
+        const Range range = f.masks.range(b, first + i, lengths);
 #pragma unroll
         for (int n = 0; n < 4; n++)
           if (key + n < range.low || key + n >= range.high) score[m][n] = -INFINITY;
@@ -208,14 +196,30 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, Tiling<WIDTH>::RESIDEN
   }
 }
 
-template <int WIDTH, bool IS_WIDE>
-Status launch_attend(Forward f, Stream stream) {
+template <typename Element, int WIDTH, bool IS_WIDE>
+Status launch_attend(Forward<Element> f, Stream stream) {
   const Extents& e = f.extents;
   f.tiles = int(divide_up(e.T, Tiling<WIDTH>::QUERIES));
   f.slices = IS_WIDE ? int(divide_up(e.D, WIDTH)) : 1;
   const int64_t blocks = int64_t(e.B) * e.H * f.tiles * f.slices;
-  return launch(attend<WIDTH, IS_WIDE>, dim3(unsigned(blocks)), dim3(Tiling<WIDTH>::THREADS), Tiling<WIDTH>::SHARED_BYTES,
-                stream, f);
+  return launch(attend<Element, WIDTH, IS_WIDE>, dim3(unsigned(blocks)), dim3(Tiling<WIDTH>::THREADS),
+                Tiling<WIDTH>::SHARED_BYTES, stream, f);
+}
+
+template <typename Element>
+Forward<Element> forward_of(const Call& call) {
+  const AttentionAttributes& attributes = attributes_of<AttentionAttributes>(call);
+  Forward<Element> f;
+  f.q = heads_of<Element>(call.in[0]), f.k = heads_of<Element>(call.in[1]), f.v = heads_of<Element>(call.in[2]);
+  f.y = heads_of<Element>(call.out[0]);
+  f.log_sum_exp = static_cast<float*>(call.out[1].data);
+  f.slots = static_cast<const int32_t*>(call.in[7].data);
+  f.masks = masks_of(call, call.in + 3, attributes);
+  f.dropout = dropout_of(call, attributes);
+  f.scale = attributes.scale;
+  f.extents = extents_of(call.in[0], call.in[1]);
+  f.tiles = f.slices = 1;
+  return f;
 }
 
 }  // namespace
@@ -228,21 +232,19 @@ Status attention(const Call& call, Stream stream) {
   if (!is_valid(call, call.in[7].data != nullptr)) return cudaErrorInvalidValue;
   if (size_of(call.in[0]) == 0) return cudaSuccess;
   if (call.in[0].shape[1] <= FEW) return attend_positions(call, stream);
-  const AttentionAttributes& attributes = attributes_of<AttentionAttributes>(call);
-  Forward f;
-  f.q = heads_of(call.in[0]), f.k = heads_of(call.in[1]), f.v = heads_of(call.in[2]), f.y = heads_of(call.out[0]);
-  f.log_sum_exp = static_cast<float*>(call.out[1].data);
-  f.slots = static_cast<const int32_t*>(call.in[7].data);
-  f.masks = masks_of(call, call.in + 3, attributes);
-  f.dropout = dropout_of(call, attributes);
-  f.scale = attributes.scale;
-  f.extents = extents_of(call.in[0], call.in[1]);
-  const int D = f.extents.D;
-  if (D <= 32) return launch_attend<32, false>(f, stream);
-  if (D <= 64) return launch_attend<64, false>(f, stream);
-  if (D <= 96) return launch_attend<96, false>(f, stream);
-  if (D <= 128) return launch_attend<128, false>(f, stream);
-  return launch_attend<128, true>(f, stream);
+  const int64_t D = call.in[0].shape[3];
+  if (call.in[0].dtype == BF16) {
+    const Forward<bf16> f = forward_of<bf16>(call);
+    const bool is_aligned = f.q.is_aligned && f.k.is_aligned && f.v.is_aligned && f.y.is_aligned;
+    if (is_aligned && D <= WIDEST_TENSOR) return attend_by_tensor_cores(f, stream);
+    return D <= 64 ? launch_attend<bf16, 64, false>(f, stream) : launch_attend<bf16, 128, true>(f, stream);
+  }
+  const Forward<float> f = forward_of<float>(call);
+  if (D <= 32) return launch_attend<float, 32, false>(f, stream);
+  if (D <= 64) return launch_attend<float, 64, false>(f, stream);
+  if (D <= 96) return launch_attend<float, 96, false>(f, stream);
+  if (D <= 128) return launch_attend<float, 128, false>(f, stream);
+  return launch_attend<float, 128, true>(f, stream);
 }
 
 }}  // namespace heddle::cuda

@@ -17,19 +17,22 @@ constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 constexpr float LOWEST = -3.402823466e38f;  // a maximum of nothing: below every score, and LOWEST - LOWEST is a number
 constexpr int64_t FEW = 4;                  // up to so many queries a head are dealt with in attention_decode.cu
 
-// A [B, T, H, D] operand. Where it is aligned, all its rows are whole float4s.
+// A [B, T, H, D] operand. Where it is aligned, all its rows are whole vectors of 16 bytes.
+template <typename Element>
 struct Heads {
-  float* data;
+  Element* data;
   int64_t batch, position, head;
   bool is_aligned;
-  __device__ __forceinline__ float* at(int64_t b, int64_t t, int64_t h) const {
+  __device__ __forceinline__ Element* at(int64_t b, int64_t t, int64_t h) const {
     return data + b * batch + t * position + h * head;
   }
 };
-inline Heads heads_of(const Operand& x) {
+template <typename Element>
+inline Heads<Element> heads_of(const Operand& x) {
+  constexpr int64_t VECTOR = 16 / sizeof(Element);
   const int64_t odd = x.stride[0] | x.stride[1] | x.stride[2] | x.shape[3];
-  return {static_cast<float*>(x.data), x.stride[0], x.stride[1], x.stride[2],
-          odd % 4 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0};
+  return {static_cast<Element*>(x.data), x.stride[0], x.stride[1], x.stride[2],
+          odd % VECTOR == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0};
 }
 
 struct Extents {
@@ -41,7 +44,7 @@ inline Extents extents_of(const Operand& q, const Operand& k) {
 // What src/ops/attention.ts sees to, and whether there is anything to do.
 inline bool is_valid(const Call& call, bool has_slots) {
   const Operand &q = call.in[0], &k = call.in[1];
-  return q.dtype == F32 && k.dtype == F32 && k.shape[2] > 0 && q.shape[2] % k.shape[2] == 0 &&
+  return (q.dtype == F32 || q.dtype == BF16) && k.dtype == q.dtype && k.shape[2] > 0 && q.shape[2] % k.shape[2] == 0 &&
          (has_slots || k.shape[0] >= q.shape[0]);
 }
 
@@ -62,13 +65,16 @@ struct Masks {
     return {query_lengths ? min(max(query_lengths[b], 0), T) : T, key_lengths ? min(max(key_lengths[b], 0), S) : S};
   }
   __device__ __forceinline__ float slope(int h) const { return slopes ? slopes[h] * LOG2_E : 0.0f; }
+  // What the window and the causal mask leave of query i, which may be nothing: low >= high.
+  __device__ __forceinline__ Range bounds(int i, Lengths n) const {
+    const int position = i + n.keys - n.queries;
+    return {window > 0 && position >= window ? position - window + 1 : 0, is_causal ? min(position + 1, n.keys) : n.keys};
+  }
   __device__ __forceinline__ Range range(int b, int i, Lengths n) const {
     if (i >= n.queries) return {0, 0};
-    const int position = i + n.keys - n.queries;
-    int low = window > 0 && position >= window ? position - window + 1 : 0;
-    if (document_starts) low = max(low, document_starts[int64_t(b) * T + i]);
-    const int high = is_causal ? min(position + 1, n.keys) : n.keys;
-    return low < high ? Range{low, high} : Range{0, 0};
+    Range range = bounds(i, n);
+    if (document_starts) range.low = max(range.low, document_starts[int64_t(b) * T + i]);
+    return range.low < range.high ? range : Range{0, 0};
   }
 };
 template <typename Attributes>
@@ -119,24 +125,26 @@ struct Span {
   int first, last;            // outside of these keys no query sees any
   int whole_low, whole_high;  // within these every query sees all
 };
-// Of queries `first` to first + COUNT - 1, whose own ranges go to shared memory. Every warp must call it.
+// Of queries `first` to first + COUNT - 1. Every lane must call it. Without starts of documents neither end of a range falls
+// from one query to the next, so that the first and the last query tell.
 template <int COUNT>
-HEDDLE_DEVICE Span span_of(const Masks& masks, int b, int first, Lengths n, Range* ranges) {
-  Span span = {INT_MAX, 0, 0, INT_MAX};
-  for (int i = threadIdx.x % LANES; i < COUNT; i += LANES) {
-    const Range range = masks.range(b, first + i, n);
-    if (threadIdx.x < LANES) ranges[i] = range;
-    if (range.low < range.high) span.first = min(span.first, range.low);
-    span.last = max(span.last, range.high);
-    span.whole_low = max(span.whole_low, range.low);
-    span.whole_high = min(span.whole_high, range.high);
-  }
+HEDDLE_DEVICE Span span_of(const Masks& masks, int b, int first, Lengths n) {
+  const int last = min(first + COUNT, n.queries) - 1;
+  if (first > last) return {0, 0, 0, 0};
+  const Range least = masks.bounds(first, n), most = masks.bounds(last, n);
+  Span span = {least.low, most.high, most.low, last == first + COUNT - 1 ? least.high : 0};
+  if (masks.document_starts) {
+    int earliest = INT_MAX, latest = 0;
+    for (int i = first + int(threadIdx.x) % LANES; i <= last; i += LANES) {
+      const int start = masks.document_starts[int64_t(b) * masks.T + i];
+      earliest = min(earliest, start), latest = max(latest, start);
+    }
 #pragma unroll
-  for (int distance = LANES / 2; distance > 0; distance /= 2) {
-    span.first = min(span.first, __shfl_xor_sync(ALL_LANES, span.first, distance));
-    span.last = max(span.last, __shfl_xor_sync(ALL_LANES, span.last, distance));
-    span.whole_low = max(span.whole_low, __shfl_xor_sync(ALL_LANES, span.whole_low, distance));
-    span.whole_high = min(span.whole_high, __shfl_xor_sync(ALL_LANES, span.whole_high, distance));
+    for (int distance = LANES / 2; distance > 0; distance /= 2) {
+      earliest = min(earliest, __shfl_xor_sync(ALL_LANES, earliest, distance));
+      latest = max(latest, __shfl_xor_sync(ALL_LANES, latest, distance));
+    }
+    span.first = max(span.first, earliest), span.whole_low = max(span.whole_low, latest);
   }
   return span;
 }
@@ -150,15 +158,44 @@ HEDDLE_DEVICE int place(int row) {
 }
 
 HEDDLE_DEVICE float4 load4(const float* from) { return *reinterpret_cast<const float4*>(from); }
+HEDDLE_DEVICE float low_half(uint32_t pair) { return __uint_as_float(pair << 16); }
+HEDDLE_DEVICE float high_half(uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000u); }
+HEDDLE_DEVICE float4 load4(const bf16* from) {
+  const uint2 pairs = *reinterpret_cast<const uint2*>(from);
+  return make_float4(low_half(pairs.x), high_half(pairs.x), low_half(pairs.y), high_half(pairs.y));
+}
 HEDDLE_DEVICE void store4(float* to, float4 x) { *reinterpret_cast<float4*>(to) = x; }
-// The first `count` of four floats, wherever they lie; zeros for the others.
-HEDDLE_DEVICE float4 load_some(const float* from, int count) {
-  return make_float4(count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f, count > 2 ? from[2] : 0.0f,
-                     count > 3 ? from[3] : 0.0f);
+HEDDLE_DEVICE void store4(bf16* to, float4 x) {
+  *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(x.x, x.y), pack_bf16(x.z, x.w));
+}
+// The first `count` of four elements, wherever they lie; zeros for the others.
+template <typename Element>
+HEDDLE_DEVICE float4 load_some(const Element* from, int count) {
+  return make_float4(count > 0 ? widened(from[0]) : 0.0f, count > 1 ? widened(from[1]) : 0.0f,
+                     count > 2 ? widened(from[2]) : 0.0f, count > 3 ? widened(from[3]) : 0.0f);
 }
 
-// Begins to copy `count` rows of a head to a tile of ROWS x WIDTH, EACH of them to a thread in products. Zeros fill it up
-// where rows, or their `columns`, are fewer. commit_copies, wait_for_copies and a barrier must follow.
+// As many elements of a row as 16 bytes hold, from `column` on; zeros past its `width`.
+HEDDLE_DEVICE void load_vector(float (&x)[4], const float* row, int column, int width, bool is_aligned) {
+  float4 v = make_float4(0, 0, 0, 0);
+  if (!is_aligned) v = load_some(row + column, width - column);
+  else if (column < width) v = load4(row + column);
+  x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+}
+HEDDLE_DEVICE void load_vector(float (&x)[8], const bf16* row, int column, int width, bool is_aligned) {
+  if (is_aligned) {
+    const uint4 v = column < width ? *reinterpret_cast<const uint4*>(row + column) : make_uint4(0, 0, 0, 0);
+    const uint32_t pairs[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) x[2 * i] = low_half(pairs[i]), x[2 * i + 1] = high_half(pairs[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[i] = column + i < width ? widened(row[column + i]) : 0.0f;
+  }
+}
+
+// Begins to copy `count` rows of a head to a tile of ROWS x WIDTH floats, EACH of them to a thread in products. Zeros fill it
+// up where rows, or their `columns`, are fewer. commit_copies, wait_for_copies and a barrier must follow.
 template <int ROWS, int EACH, int WIDTH, int THREADS, typename RowAt>
 HEDDLE_DEVICE void load_tile(float* tile, int count, int columns, bool is_aligned, const RowAt& row_at) {
   constexpr int PIECES = WIDTH / 4;
@@ -166,9 +203,10 @@ HEDDLE_DEVICE void load_tile(float* tile, int count, int columns, bool is_aligne
   for (int piece = threadIdx.x; piece < ROWS * PIECES; piece += THREADS) {
     const int row = piece / PIECES, column = piece % PIECES * 4;
     const bool is_there = row < count && column < columns;
-    const float* const from = is_there ? row_at(row) + column : row_at(0);
+    const auto* const from = is_there ? row_at(row) + column : row_at(0);
     float* const to = tile + place<ROWS, EACH>(row) * (WIDTH + PADDING) + column;
-    if (is_aligned) copy_async(to, from, is_there);
+    if (is_aligned && sizeof *from == sizeof(float)) copy_async(to, from, is_there);
+    else if (is_aligned) store4(to, is_there ? load4(from) : make_float4(0, 0, 0, 0));
     else store4(to, load_some(from, is_there ? columns - column : 0));
   }
 }
@@ -217,7 +255,8 @@ struct Columns {
     }
   }
   // To a row of an operand of which `count` columns are left.
-  __device__ __forceinline__ void store(float* row, const float (&x)[N], int count, bool is_aligned) const {
+  template <typename Element>
+  __device__ __forceinline__ void store(Element* row, const float (&x)[N], int count, bool is_aligned) const {
 #pragma unroll
     for (int n = 0; n < N; n += VECTOR) {
       const int column = (*this)[n];
@@ -226,7 +265,7 @@ struct Columns {
       } else {
 #pragma unroll
         for (int i = 0; i < VECTOR; i++)
-          if (column + i < count) row[column + i] = x[n + i];
+          if (column + i < count) set(row[column + i], x[n + i]);
       }
     }
   }
@@ -256,8 +295,38 @@ HEDDLE_DEVICE void add_weighted(float (&sum)[M][N], const float* weights, const 
   }
 }
 
+// What the kernels of either direction are given.
+template <typename Element>
+struct Forward {
+  Heads<Element> q, k, v, y;
+  float* log_sum_exp;
+  const int32_t* slots;
+  Masks masks;
+  WeightDropout dropout;
+  float scale;
+  Extents extents;
+  int tiles, slices;
+};
+template <typename Element>
+struct Backward {
+  Heads<Element> q, k, v, y, dy, dq, dk, dv;
+  const float* log_sum_exp;
+  float *bases, *deltas;  // [B, H, T]: log-sum-exps in units of ln 2, 0 where a query sees nothing; sums of dy * y
+  Masks masks;
+  WeightDropout dropout;
+  float scale;
+  Extents extents;
+  int tiles, slices;
+};
+enum Side { QUERIES, KEYS };  // whose tile stays in a block of the backward kernels, and whose gradients are computed
+
 // In attention_decode.cu: for T <= FEW.
 int64_t attend_positions_workspace(const Call& call);
 Status attend_positions(const Call& call, Stream stream);
+
+// In attention_tensor.cu and attention_tensor_backward.cu: for heads up to WIDEST_TENSOR whose operands are aligned.
+constexpr int WIDEST_TENSOR = 128;
+Status attend_by_tensor_cores(const Forward<bf16>& f, Stream stream);
+Status differentiate_by_tensor_cores(const Backward<bf16>& f, Stream stream);
 
 }}  // namespace heddle::cuda

@@ -1,41 +1,46 @@
-// Gradients of attention from its log-sum-exp, weights recomputed (Dao 2023, arXiv:2307.08691, algorithm 2), float32.
+// Gradients of attention from its log-sum-exp, weights recomputed (Dao 2023, arXiv:2307.08691, algorithm 2), in
+// float32, and for the bf16 operands too that attention_tensor_backward.cu does not take.
 // 14 B T S H D flops (half if causal) where five products would do with 10: keys and queries have a launch each, which
 // compute scores and gradients of weights anew, so that every gradient is summed by one thread in one order. No atomics.
 // In either, a block keeps one side's tile (dK, dV: 64 keys; dQ: 64 queries; 32 of them where D > 96) and walks the tiles of
 // 32 of the other; a thread holds 4 x 4 scores and four rows of the gradients. Heads wider than 128 are cut into
 // slices of the gradients, each its own block.
-// Before them a warp a query computes the sum of dy * y, which every score's gradient needs.
+// Before them eight lanes a query compute the sum of dy * y, which every score's gradient needs.
 #include "attention.h"
 
 namespace heddle { namespace cuda {
 namespace {
 
-struct Backward {
-  Heads q, k, v, y, dy, dq, dk, dv;
-  const float* log_sum_exp;
-  float* delta;  // [B, H, T]: sums of dy * y
-  Masks masks;
-  WeightDropout dropout;
-  float scale;
-  Extents extents;
-  int tiles, slices;
-};
+constexpr int TEAM = 8;  // lanes that compute the statistics of a query
 
-__global__ void __launch_bounds__(THREADS) compute_delta(Backward f) {
+template <typename Element>
+__global__ void __launch_bounds__(THREADS) compute_statistics(Backward<Element> f) {
+  constexpr int VECTOR = 16 / sizeof(Element), TEAMS = LANES / TEAM;
   const Extents& e = f.extents;
-  const int64_t rows = int64_t(e.B) * e.T * e.H, step = int64_t(gridDim.x) * (THREADS / LANES);
-  for (int64_t row = int64_t(blockIdx.x) * (THREADS / LANES) + threadIdx.x / LANES; row < rows; row += step) {
+  const int lane = threadIdx.x % LANES;
+  const int64_t rows = int64_t(e.B) * e.T * e.H, step = int64_t(gridDim.x) * (THREADS / TEAM);
+  for (int64_t first = (int64_t(blockIdx.x) * (THREADS / LANES) + threadIdx.x / LANES) * TEAMS; first < rows; first += step) {
+    const int64_t row = min(first + lane / TEAM, rows - 1);
     const int h = int(row % e.H);
-    const int64_t i = row / e.H % e.T, b = row / e.H / e.T;
-    const float *const y = f.y.at(b, i, h), *const dy = f.dy.at(b, i, h);
+    const int64_t i = row / e.H % e.T, b = row / e.H / e.T, at = (b * e.H + h) * e.T + i;
+    const Element *const y = f.y.at(b, i, h), *const dy = f.dy.at(b, i, h);
     float sum = 0.0f;
-    for (int d = threadIdx.x % LANES; d < e.D; d += LANES) sum += y[d] * dy[d];
-    sum = warp_sum(sum);
-    if (threadIdx.x % LANES == 0) f.delta[(b * e.H + h) * e.T + i] = sum;
+    for (int column = lane % TEAM * VECTOR; column < e.D; column += TEAM * VECTOR) {
+      float a[VECTOR], c[VECTOR];
+      load_vector(a, y, column, e.D, f.y.is_aligned);
+      load_vector(c, dy, column, e.D, f.dy.is_aligned);
+#pragma unroll
+      for (int n = 0; n < VECTOR; n++) sum += a[n] * c[n];
+    }
+#pragma unroll
+    for (int distance = TEAM / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, distance);
+    if (lane % TEAM == 0 && first + lane / TEAM < rows) {
+      const float base = f.log_sum_exp[at];
+      f.bases[at] = base == -INFINITY ? 0.0f : base * LOG2_E;  // where all keys are masked
+      f.deltas[at] = sum;
+    }
   }
 }
-
-enum Side { QUERIES, KEYS };  // whose tile stays, and whose gradients are computed
 
 template <int WIDTH>
 struct Tiling {
@@ -47,15 +52,15 @@ struct Tiling {
 };
 
 // Blocks that share a multiprocessor: as many as registers allow without spilling.
-template <int WIDTH, bool IS_WIDE, Side SIDE>
-__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH > 32 ? 2 : 3) differentiate(Backward f) {
+template <typename Element, int WIDTH, bool IS_WIDE, Side SIDE>
+__global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH > 32 ? 2 : 3)
+differentiate(Backward<Element> f) {
   typedef Tiling<WIDTH> Tile;
   constexpr int STAYING = Tile::STAYING, PASSING = Tile::PASSING, STRIDE = Tile::STRIDE, THREADS = Tile::THREADS;
   constexpr int ACROSS = Tile::ACROSS, DOWN = Tile::DOWN, COLUMNS = Tile::COLUMNS;
   constexpr int QUERY_COUNT = SIDE == QUERIES ? STAYING : PASSING, KEY_COUNT = SIDE == KEYS ? STAYING : PASSING;
   SHARED_DYNAMIC(memory);
-  SHARED_ARRAY(Range, ranges, [QUERY_COUNT]);
-  SHARED_ARRAY(float, bases, [QUERY_COUNT]);  // log-sum-exps in units of ln 2
+  SHARED_ARRAY(float, bases, [QUERY_COUNT]);
   SHARED_ARRAY(float, deltas, [QUERY_COUNT]);
   // The product of the first pair of tiles gives scores, that of the second, values and dy, gradients of weights.
   float* const staying[2] = {reinterpret_cast<float*>(memory), reinterpret_cast<float*>(memory) + STAYING * STRIDE};
@@ -82,13 +87,12 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
 
   Span span;
   const auto read_queries = [&](int query) {
-    span = span_of<QUERY_COUNT>(f.masks, b, query, lengths, ranges);
+    span = span_of<QUERY_COUNT>(f.masks, b, query, lengths);
     for (int i = threadIdx.x; i < QUERY_COUNT; i += THREADS) {
       const bool is_there = query + i < lengths.queries;
       const int64_t at = (int64_t(b) * e.H + h) * e.T + query + i;
-      const float base = is_there ? f.log_sum_exp[at] : 0.0f;
-      bases[i] = base == -INFINITY ? 0.0f : base * LOG2_E;  // where all keys are masked
-      deltas[i] = is_there ? f.delta[at] : 0.0f;
+      bases[i] = is_there ? f.bases[at] : 0.0f;
+      deltas[i] = is_there ? f.deltas[at] : 0.0f;
     }
   };
   const auto load_queries = [&](float* const (&tiles)[2], int query, int column) {
@@ -151,7 +155,7 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const float base = bases[own_query + i], delta = deltas[own_query + i];
-      const Range range = is_masked ? ranges[own_query + i] : Range{0, INT_MAX};
+      const Range range = is_masked ? f.masks.range(b, query + own_query + i, lengths) : Range{0, INT_MAX};
       const int position = query + own_query + i + lengths.keys - lengths.queries;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
@@ -195,7 +199,7 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
       for (int query = begin; query < limit; query += PASSING) {
         read_queries(query);
         if (span.first < end && span.last > first) meet(query, first);
-        else __syncthreads();  // the ranges have been written before they are again
+        else __syncthreads();  // the statistics have been written before they are again
       }
     commit_copies();
     wait_for_copies<0>();
@@ -205,7 +209,7 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
   for (int m = 0; m < 4; m++) {
     const int i = first + down * 4 + m, left = e.D - slice * WIDTH;
     if (i >= (SIDE == QUERIES ? e.T : e.S)) continue;
-    const auto write = [&](const Heads& to, const float (&from)[COLUMNS]) {
+    const auto write = [&](const Heads<Element>& to, const float (&from)[COLUMNS]) {
       if (to.data) columns.store(to.at(b, i, SIDE == QUERIES ? h : g) + slice * WIDTH, from, left, to.is_aligned);
     };
     write(SIDE == QUERIES ? f.dq : f.dk, gradient[0][m]);
@@ -213,58 +217,73 @@ __global__ void __launch_bounds__(Tiling<WIDTH>::THREADS, SIDE == KEYS && WIDTH 
   }
 }
 
-template <int WIDTH, bool IS_WIDE, Side SIDE>
-Status launch_side(Backward f, Stream stream) {
+template <typename Element, int WIDTH, bool IS_WIDE, Side SIDE>
+Status launch_side(Backward<Element> f, Stream stream) {
   typedef Tiling<WIDTH> Tile;
   const Extents& e = f.extents;
   f.tiles = int(divide_up(SIDE == QUERIES ? e.T : e.S, Tile::STAYING));
   f.slices = IS_WIDE ? int(divide_up(e.D, WIDTH)) : 1;
   const int64_t blocks = int64_t(e.B) * (SIDE == QUERIES ? e.H : e.G) * f.tiles * f.slices;
   if (blocks == 0) return cudaSuccess;
-  return launch(differentiate<WIDTH, IS_WIDE, SIDE>, dim3(unsigned(blocks)), dim3(Tile::THREADS), Tile::SHARED_BYTES,
-                stream, f);
+  return launch(differentiate<Element, WIDTH, IS_WIDE, SIDE>, dim3(unsigned(blocks)), dim3(Tile::THREADS),
+                Tile::SHARED_BYTES, stream, f);
 }
 
-template <int WIDTH, bool IS_WIDE>
-Status launch_both(const Backward& f, Stream stream) {
+template <int WIDTH, bool IS_WIDE, typename Element>
+Status launch_both(const Backward<Element>& f, Stream stream) {
   Status status = cudaSuccess;
-  if (f.dk.data || f.dv.data) status = launch_side<WIDTH, IS_WIDE, KEYS>(f, stream);
-  if (status == cudaSuccess && f.dq.data) status = launch_side<WIDTH, IS_WIDE, QUERIES>(f, stream);
+  if (f.dk.data || f.dv.data) status = launch_side<Element, WIDTH, IS_WIDE, KEYS>(f, stream);
+  if (status == cudaSuccess && f.dq.data) status = launch_side<Element, WIDTH, IS_WIDE, QUERIES>(f, stream);
   return status;
 }
 
-}  // namespace
-
-int64_t attention_backward_workspace(const Call& call) {
-  const Operand& q = call.in[0];
-  return extent_of(q, 0, 3) * int64_t(sizeof(float));
-}
-
-Status attention_backward(const Call& call, Stream stream) {
-  if (!is_valid(call, false)) return cudaErrorInvalidValue;
-  const AttentionBackwardAttributes& attributes = attributes_of<AttentionBackwardAttributes>(call);
-  Backward f;
-  f.q = heads_of(call.in[0]), f.k = heads_of(call.in[1]), f.v = heads_of(call.in[2]), f.y = heads_of(call.in[3]);
-  f.dy = heads_of(call.in[5]), f.dq = heads_of(call.out[0]), f.dk = heads_of(call.out[1]), f.dv = heads_of(call.out[2]);
-  f.log_sum_exp = static_cast<const float*>(call.in[4].data);
-  f.delta = static_cast<float*>(call.context->workspace);
-  f.masks = masks_of(call, call.in + 6, attributes);
-  f.dropout = dropout_of(call, attributes);
-  f.scale = attributes.scale;
-  f.extents = extents_of(call.in[0], call.in[1]);
-  f.tiles = f.slices = 1;
+Status launch_width(const Backward<float>& f, Stream stream) {
   const int D = f.extents.D;
-  if (D == 0 || f.extents.B == 0) return cudaSuccess;
-  const int64_t rows = extent_of(call.in[0], 0, 3);
-  if (rows > 0) {
-    const Status status = launch(compute_delta, blocks_for(rows * LANES), dim3(THREADS), 0, stream, f);
-    if (status != cudaSuccess) return status;
-  }
   if (D <= 32) return launch_both<32, false>(f, stream);
   if (D <= 64) return launch_both<64, false>(f, stream);
   if (D <= 96) return launch_both<96, false>(f, stream);
   if (D <= 128) return launch_both<128, false>(f, stream);
   return launch_both<128, true>(f, stream);
+}
+Status launch_width(const Backward<bf16>& f, Stream stream) {
+  const bool is_aligned = f.q.is_aligned && f.k.is_aligned && f.v.is_aligned && f.dy.is_aligned && f.dq.is_aligned &&
+                          f.dk.is_aligned && f.dv.is_aligned;
+  if (is_aligned && f.extents.D <= WIDEST_TENSOR) return differentiate_by_tensor_cores(f, stream);
+  return f.extents.D <= 64 ? launch_both<64, false>(f, stream) : launch_both<128, true>(f, stream);
+}
+
+template <typename Element>
+Status launch_all(const Call& call, Stream stream) {
+  const AttentionBackwardAttributes& attributes = attributes_of<AttentionBackwardAttributes>(call);
+  Backward<Element> f;
+  f.q = heads_of<Element>(call.in[0]), f.k = heads_of<Element>(call.in[1]), f.v = heads_of<Element>(call.in[2]);
+  f.y = heads_of<Element>(call.in[3]), f.dy = heads_of<Element>(call.in[5]);
+  f.dq = heads_of<Element>(call.out[0]), f.dk = heads_of<Element>(call.out[1]), f.dv = heads_of<Element>(call.out[2]);
+  f.log_sum_exp = static_cast<const float*>(call.in[4].data);
+  const int64_t rows = extent_of(call.in[0], 0, 3);
+  f.bases = static_cast<float*>(call.context->workspace), f.deltas = f.bases + rows;
+  f.masks = masks_of(call, call.in + 6, attributes);
+  f.dropout = dropout_of(call, attributes);
+  f.scale = attributes.scale;
+  f.extents = extents_of(call.in[0], call.in[1]);
+  f.tiles = f.slices = 1;
+  if (rows > 0) {
+    const Status status = launch(compute_statistics<Element>, blocks_for(rows * TEAM), dim3(THREADS), 0, stream, f);
+    if (status != cudaSuccess) return status;
+  }
+  return launch_width(f, stream);
+}
+
+}  // namespace
+
+int64_t attention_backward_workspace(const Call& call) {
+  return 2 * extent_of(call.in[0], 0, 3) * int64_t(sizeof(float));
+}
+
+Status attention_backward(const Call& call, Stream stream) {
+  if (!is_valid(call, false)) return cudaErrorInvalidValue;
+  if (call.in[0].shape[3] == 0 || call.in[0].shape[0] == 0) return cudaSuccess;
+  return call.in[0].dtype == BF16 ? launch_all<bf16>(call, stream) : launch_all<float>(call, stream);
 }
 
 }}  // namespace heddle::cuda

@@ -1,5 +1,5 @@
-// Attention of a few queries to many keys in a cache, and writing to that cache: decoding, float32.
-// Bound by memory: k and v are read once per four rows (queries of all heads that share a key head), 8 B Tk G D bytes.
+// Attention of a few queries to many keys in a cache, and writing to that cache: decoding, in float32 or bf16.
+// Bound by memory: k and v are read once per four rows (queries of all heads that share a key head), 2 B Tk G D elements.
 // A block takes one key head's four rows against 128 keys and leaves a maximum, a sum and an output of its own, which a
 // second kernel combines in the order of the keys: one sequence has too few heads to fill a GPU otherwise.
 // Eight lanes read a key or value together, 128 bytes at a time, so that a warp has four of them under way and a score
@@ -15,11 +15,15 @@ constexpr int DECODE_THREADS = 128;
 constexpr int WARPS = DECODE_THREADS / LANES;
 constexpr int TEAM = 8;              // lanes that read one key
 constexpr int TEAMS = LANES / TEAM;  // of a warp
-constexpr int PIECE = 4 * TEAM;      // columns they read at a time
+template <typename Element>
+constexpr int VECTOR = 16 / sizeof(Element);  // columns of a lane
+template <typename Element>
+constexpr int PIECE = VECTOR<Element> * TEAM;  // columns they read at a time
 constexpr int DEPTH = 4;             // keys a team has under way
 
+template <typename Element>
 struct Positions {
-  Heads q, k, v, y;
+  Heads<Element> q, k, v, y;
   float* log_sum_exp;
   const int32_t* slots;
   Masks masks;
@@ -42,18 +46,16 @@ HEDDLE_DEVICE Row row_of(const Extents& e, int b, int g, int r) {
   return {h, t, (int64_t(b) * e.H + h) * e.T + t};
 }
 
-HEDDLE_DEVICE float4 load_piece(const float* row, int column, int D, bool is_aligned) {
-  if (is_aligned) return column < D ? load4(row + column) : make_float4(0, 0, 0, 0);
-  return load_some(row + column, D - column);
-}
-
-HEDDLE_DEVICE void write_result(const Positions& f, int b, Row row, int d, float output, float top, float sum) {
+template <typename Element>
+HEDDLE_DEVICE void write_result(const Positions<Element>& f, int b, Row row, int d, float output, float top, float sum) {
   const bool is_empty = sum == 0.0f;
-  f.y.at(b, row.t, row.h)[d] = is_empty ? 0.0f : output * (f.dropout.factor / sum);
+  set(f.y.at(b, row.t, row.h)[d], is_empty ? 0.0f : output * (f.dropout.factor / sum));
   if (f.log_sum_exp && d == 0) f.log_sum_exp[row.number] = is_empty ? -INFINITY : LN_2 * top + logf(sum);
 }
 
-__global__ void __launch_bounds__(DECODE_THREADS) attend_split(Positions f) {
+template <typename Element>
+__global__ void __launch_bounds__(DECODE_THREADS, 4) attend_split(Positions<Element> f) {
+  constexpr int VECTOR = cuda::VECTOR<Element>, PIECE = cuda::PIECE<Element>;
   SHARED_ARRAY(Range, ranges, [ROWS]);
   SHARED_ARRAY(float, scores, [ROWS][SPLIT]);
   SHARED_ARRAY(float2, statistics, [ROWS]);
@@ -66,7 +68,7 @@ __global__ void __launch_bounds__(DECODE_THREADS) attend_split(Positions f) {
   const int first_row = int(index % f.row_blocks) * ROWS, rows = min(ROWS, e.H / e.G * e.T - first_row);
   index /= f.row_blocks;
   const int g = int(index % e.G), b = int(index / e.G);
-  const int thread = threadIdx.x, lane = thread % LANES, warp = thread / LANES, team = lane / TEAM, column = lane % TEAM * 4;
+  const int thread = threadIdx.x, lane = thread % LANES, warp = thread / LANES, team = lane / TEAM, column = lane % TEAM * VECTOR;
   const Lengths lengths = f.masks.lengths(b);
 
   if (thread < ROWS) {
@@ -88,24 +90,26 @@ __global__ void __launch_bounds__(DECODE_THREADS) attend_split(Positions f) {
   constexpr int STEP = WARPS * TEAMS * DEPTH;
   for (int from = first + warp * TEAMS * DEPTH; from < last; from += STEP) {
     float sum[DEPTH][ROWS] = {};
-    const float* keys[DEPTH];
+    const Element* keys[DEPTH];
 #pragma unroll
     for (int n = 0; n < DEPTH; n++) {
       const int j = min(from + n * TEAMS + team, last - 1);
       keys[n] = f.k.at(places[j], begin + j, g);
     }
     for (int d = column; d < e.D; d += PIECE) {
-      float4 key[DEPTH];
+      float key[DEPTH][VECTOR];
 #pragma unroll
-      for (int n = 0; n < DEPTH; n++) key[n] = load_piece(keys[n], d, e.D, f.k.is_aligned);
+      for (int n = 0; n < DEPTH; n++) load_vector(key[n], keys[n], d, e.D, f.k.is_aligned);
 #pragma unroll
       for (int r = 0; r < ROWS; r++) {
         if (r >= rows) continue;
         const Row row = row_of(e, b, g, first_row + r);
-        const float4 q = load_piece(f.q.at(b, row.t, row.h), d, e.D, f.q.is_aligned);
+        float q[VECTOR];
+        load_vector(q, f.q.at(b, row.t, row.h), d, e.D, f.q.is_aligned);
 #pragma unroll
         for (int n = 0; n < DEPTH; n++)
-          sum[n][r] += q.x * key[n].x + q.y * key[n].y + q.z * key[n].z + q.w * key[n].w;
+#pragma unroll
+          for (int i = 0; i < VECTOR; i++) sum[n][r] += q[i] * key[n][i];
       }
     }
 #pragma unroll
@@ -148,23 +152,24 @@ __global__ void __launch_bounds__(DECODE_THREADS) attend_split(Positions f) {
 
   // Outputs, PIECE columns at a time: teams have every sixteenth key, and their sums are added in order.
   for (int d = 0; d < e.D; d += PIECE) {
-    float output[ROWS][4] = {};
+    float output[ROWS][VECTOR] = {};
 #pragma unroll 4
     for (int j = first + warp * TEAMS + team; j < last; j += WARPS * TEAMS) {
-      const float4 value = load_piece(f.v.at(places[j], begin + j, g), d + column, e.D, f.v.is_aligned);
+      float value[VECTOR];
+      load_vector(value, f.v.at(places[j], begin + j, g), d + column, e.D, f.v.is_aligned);
 #pragma unroll
       for (int r = 0; r < ROWS; r++) {
         if (r >= rows) continue;
         const float weight = scores[r][j];
-        output[r][0] += weight * value.x, output[r][1] += weight * value.y;
-        output[r][2] += weight * value.z, output[r][3] += weight * value.w;
+#pragma unroll
+        for (int i = 0; i < VECTOR; i++) output[r][i] += weight * value[i];
       }
     }
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
       if (r >= rows) continue;
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
+      for (int i = 0; i < VECTOR; i++) {
 #pragma unroll
         for (int distance = TEAM; distance < LANES; distance *= 2)
           output[r][i] += __shfl_xor_sync(ALL_LANES, output[r][i], distance);
@@ -192,7 +197,8 @@ __global__ void __launch_bounds__(DECODE_THREADS) attend_split(Positions f) {
 }
 
 // A block a row: what its splits found, as if their maxima had been the greatest of them.
-__global__ void __launch_bounds__(DECODE_THREADS) combine_splits(Positions f) {
+template <typename Element>
+__global__ void __launch_bounds__(DECODE_THREADS) combine_splits(Positions<Element> f) {
   const Extents& e = f.extents;
   const int64_t number = blockIdx.x;
   const float2* const statistics = f.statistics + number * f.splits;
@@ -214,7 +220,8 @@ __global__ void __launch_bounds__(DECODE_THREADS) combine_splits(Positions f) {
 }
 
 // Bound by memory: each value is read and written once. A block a token.
-__global__ void __launch_bounds__(THREADS) write_tokens(Heads cache, Heads values, const int32_t* positions,
+template <typename Element>
+__global__ void __launch_bounds__(THREADS) write_tokens(Heads<Element> cache, Heads<Element> values, const int32_t* positions,
                                                         const int32_t* lengths, int T, int S, int G, int D) {
   const int b = int(blockIdx.x / T), t = int(blockIdx.x % T), position = min(max(positions[b], 0), S);
   const int count = min(lengths ? min(max(lengths[b], 0), T) : T, S - position);
@@ -230,17 +237,12 @@ int splits_of(const Call& call) {
   return int(splits > 1 ? splits : 1);
 }
 
-}  // namespace
-
-int64_t attend_positions_workspace(const Call& call) {
-  const int64_t rows = extent_of(call.in[0], 0, 3), D = call.in[0].shape[3], splits = splits_of(call);
-  return splits == 1 ? 0 : rows * splits * int64_t(sizeof(float2) + D * sizeof(float));
-}
-
-Status attend_positions(const Call& call, Stream stream) {
+template <typename Element>
+Status launch_positions(const Call& call, Stream stream) {
   const AttentionAttributes& attributes = attributes_of<AttentionAttributes>(call);
-  Positions f;
-  f.q = heads_of(call.in[0]), f.k = heads_of(call.in[1]), f.v = heads_of(call.in[2]), f.y = heads_of(call.out[0]);
+  Positions<Element> f;
+  f.q = heads_of<Element>(call.in[0]), f.k = heads_of<Element>(call.in[1]), f.v = heads_of<Element>(call.in[2]);
+  f.y = heads_of<Element>(call.out[0]);
   f.log_sum_exp = static_cast<float*>(call.out[1].data);
   f.slots = static_cast<const int32_t*>(call.in[7].data);
   f.masks = masks_of(call, call.in + 3, attributes);
@@ -253,19 +255,36 @@ Status attend_positions(const Call& call, Stream stream) {
   const int64_t rows = extent_of(call.in[0], 0, 3), blocks = int64_t(e.B) * e.G * f.row_blocks * f.splits;
   f.statistics = static_cast<float2*>(call.context->workspace);
   f.partial = reinterpret_cast<float*>(f.statistics + rows * f.splits);
-  const Status status = launch(attend_split, dim3(unsigned(blocks)), dim3(DECODE_THREADS), 0, stream, f);
+  const Status status = launch(attend_split<Element>, dim3(unsigned(blocks)), dim3(DECODE_THREADS), 0, stream, f);
   if (status != cudaSuccess || f.splits == 1) return status;
-  return launch(combine_splits, dim3(unsigned(rows)), dim3(DECODE_THREADS), 0, stream, f);
+  return launch(combine_splits<Element>, dim3(unsigned(rows)), dim3(DECODE_THREADS), 0, stream, f);
+}
+
+template <typename Element>
+Status launch_write(const Call& call, Stream stream) {
+  const Operand &cache = call.in[0], &values = call.in[1];
+  const int64_t B = values.shape[0] < cache.shape[0] ? values.shape[0] : cache.shape[0], T = values.shape[1];
+  if (B == 0 || size_of(values) == 0) return cudaSuccess;
+  return launch(write_tokens<Element>, dim3(unsigned(B * T)), dim3(THREADS), 0, stream, heads_of<Element>(cache), heads_of<Element>(values),
+                static_cast<const int32_t*>(call.in[2].data), static_cast<const int32_t*>(call.in[3].data), int(T),
+                int(cache.shape[1]), int(values.shape[2]), int(values.shape[3]));
+}
+
+}  // namespace
+
+int64_t attend_positions_workspace(const Call& call) {
+  const int64_t rows = extent_of(call.in[0], 0, 3), D = call.in[0].shape[3], splits = splits_of(call);
+  return splits == 1 ? 0 : rows * splits * int64_t(sizeof(float2) + D * sizeof(float));
+}
+
+Status attend_positions(const Call& call, Stream stream) {
+  return call.in[0].dtype == BF16 ? launch_positions<bf16>(call, stream) : launch_positions<float>(call, stream);
 }
 
 Status cache_write(const Call& call, Stream stream) {
-  const Operand &cache = call.in[0], &values = call.in[1];
-  if (cache.dtype != F32 || values.dtype != F32) return cudaErrorInvalidValue;
-  const int64_t B = values.shape[0] < cache.shape[0] ? values.shape[0] : cache.shape[0], T = values.shape[1];
-  if (B == 0 || size_of(values) == 0) return cudaSuccess;
-  return launch(write_tokens, dim3(unsigned(B * T)), dim3(THREADS), 0, stream, heads_of(cache), heads_of(values),
-                static_cast<const int32_t*>(call.in[2].data), static_cast<const int32_t*>(call.in[3].data), int(T),
-                int(cache.shape[1]), int(values.shape[2]), int(values.shape[3]));
+  const int dtype = call.in[0].dtype;
+  if (call.in[1].dtype != dtype || (dtype != F32 && dtype != BF16)) return cudaErrorInvalidValue;
+  return dtype == BF16 ? launch_write<bf16>(call, stream) : launch_write<float>(call, stream);
 }
 
 }}  // namespace heddle::cuda

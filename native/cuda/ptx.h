@@ -13,6 +13,12 @@ HEDDLE_DEVICE float fast_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// Two bf16 in a register, the first in its low half; rounded to the nearest, ties to even.
+HEDDLE_DEVICE uint32_t pack_bf16(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
 // 16 bytes from global to shared memory, or zeros where `present` is false; both addresses are multiples of 16.
 HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(present ? 16 : 0)
@@ -58,6 +64,9 @@ HEDDLE_DEVICE uint32_t to_tf32(float x) {
 #else
 
 HEDDLE_DEVICE float fast_exp2(float x) { return exp2f(x); }
+HEDDLE_DEVICE uint32_t pack_bf16(float low, float high) {
+  return uint32_t(to_bf16(low).bits) | uint32_t(to_bf16(high).bits) << 16;
+}
 HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present, SIMT_PLACE) {
   simt::copy_async(to, from, 16, present ? 16 : 0, place);
 }

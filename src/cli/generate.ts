@@ -1,7 +1,5 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import * as v from 'valibot';
-import { ConfigError, DataError } from '../errors.js';
+import { ConfigError } from '../errors.js';
 import type { Hypothesis } from '../generate/beamSearch.js';
 import type { Completion } from '../generate/generate.js';
 import { PretrainedModel } from '../generate/pretrained.js';
@@ -17,6 +15,7 @@ import {
 import type { Device } from '../runtime/session.js';
 import { runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
+import { readLines } from './lines.js';
 
 const share = (what: string) => v.pipe(v.number(), v.gtValue(0), v.maxValue(1), v.description(what));
 
@@ -119,7 +118,7 @@ export const generate = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     const { model: folder, prompt, device, threads, json } = settings;
     refuseContradictions(settings);
-    const prompts = settings.prompts ? await readLines(settings.prompts) : [prompt];
+    const prompts = settings.prompts ? await readLines(settings.prompts, 'a prompt') : [prompt];
     await using model = await PretrainedModel.open(folder, { device: device as Device, threads });
     for (const each of prompts) model.tokenizer.encode(each); // refused before anything is written
     const notices: string[] = []; // shown behind the text, which they would cut in two
@@ -213,20 +212,4 @@ const hypothesisEvent = ({ text, tokens, score, logProbability }: Hypothesis) =>
 function hypothesisLines(prompt: string, hypotheses: readonly Hypothesis[]): string {
   if (hypotheses.length === 1) return `${prompt}${hypotheses[0].text}\n`;
   return hypotheses.map(({ score, text }) => `${score.toFixed(4)}  ${prompt}${text}\n`).join('');
-}
-
-/** The lines of a text file. Throws DataError where it has none or cannot be read. */
-async function readLines(path: string): Promise<string[]> {
-  const lines: string[] = [];
-  try {
-    for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity }))
-      lines.push(line);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new DataError(`${path} cannot be read (${code ?? error}); name a text file with a prompt a line`, {
-      path,
-    });
-  }
-  if (lines.length === 0) throw new DataError(`${path} is empty; it should have a prompt a line`, { path });
-  return lines;
 }

@@ -6,14 +6,18 @@ import { generate } from './generate.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
 import { profile } from './profile.js';
+import { tokenizer } from './tokenizer.js';
 import { train } from './train.js';
+import { translate } from './translate.js';
 import { verify } from './verify.js';
 
 process.exitCode = await main(process.argv.slice(2), [
   train,
   evaluate,
   generate,
+  translate,
   prepare,
+  tokenizer,
   plan,
   profile,
   verify,

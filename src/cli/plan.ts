@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { textData } from '../data/textData.js';
+import { estimateText } from '../inspect/estimate.js';
 import { planTraining, type TrainingPlan } from '../inspect/plan.js';
 import { positiveInteger } from '../models/settingFields.js';
 import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
@@ -9,13 +10,13 @@ import { formatBytes, formatNumber, formatTable } from './table.js';
 
 // Takes every flag of train, so that a planned command line becomes a run by its first word.
 const schema = v.strictObject({
+  ...trainSettingsSchema.entries,
   vocabSize: v.optional(
     positiveInteger('Size of the vocabulary', {
       unit: 'tokens',
       defaultFrom: "that of the data's tokenizer",
     }),
   ),
-  ...trainSettingsSchema.entries,
 });
 
 export const plan = defineCommand({
@@ -38,6 +39,7 @@ export const plan = defineCommand({
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
+      recompute: settings.recompute,
     });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },
@@ -65,8 +67,11 @@ function planText(planned: TrainingPlan): string {
       [...layers].map(([layer, count]) => [layer, formatNumber(count)]),
     ),
     `${formatNumber(planned.parameterCount)} parameters\n`,
+    planned.estimate ? estimateText(planned.estimate, planned.parameterCount, formatNumber) : '',
     `a token: ${flops(planned.flopsPerToken.forward)} forward, ${flops(planned.flopsPerToken.training)} in training; ` +
       `${formatNumber(planned.tokensPerStep)} tokens a step\n`,
+    `with --recompute: ${formatBytes(planned.recomputed.activations)} of activations, ` +
+      `${flops(planned.recomputed.flopsPerToken)} a token in training\n`,
     formatTable(
       ['arena', 'memory'],
       [...Object.entries(planned.memory), ['total', planned.memoryTotal] as const].map(([arena, bytes]) => [

@@ -7,10 +7,12 @@ import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
 import { formatNumber } from './table.js';
 
-const { data, tokenizer, clean } = dataEntries;
+const { data, tokenizer, vocabSize, minCount, clean } = dataEntries;
 const schema = v.strictObject({
   data,
   tokenizer,
+  vocabSize,
+  minCount,
   clean,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
 });
@@ -27,6 +29,8 @@ export const prepare = defineCommand({
     const prepared = await prepareTokens(corpus, {
       ...work,
       tokenizer: settings.tokenizer,
+      vocabSize: settings.vocabSize,
+      minCount: settings.minCount,
       clean: settings.clean,
     });
     const { source, reused } = prepared;

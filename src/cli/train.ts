@@ -23,9 +23,10 @@ export const train = defineCommand({
     'heddle train --data book.txt --hidden-size 128 --num-hidden-layers 4 --max-steps 2000 --out runs/book',
   schema: trainSettingsSchema,
   async run(settings, { signal, stdout, stderr }) {
-    const { tokenizer, clean, split, batchSize, maxSteps, out } = settings;
+    const { tokenizer, vocabSize, minCount, clean, split, batchSize, maxSteps, out } = settings;
     const onProgress = settings.json ? undefined : dataProgress(stderr);
-    const data = await textData(settings.data, { tokenizer, clean, split, signal, onProgress });
+    const building = { tokenizer, vocabSize, minCount, clean, split };
+    const data = await textData(settings.data, { ...building, signal, onProgress });
     const model = new Decoder(modelFrom(settings, data.tokenizer.vocabSize));
     const trainer = new Trainer({
       model,
@@ -36,6 +37,7 @@ export const train = defineCommand({
       data,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
+      recompute: settings.recompute,
       batchSize,
       maxSteps,
       gradientAccumulationSteps: settings.gradientAccumulationSteps,

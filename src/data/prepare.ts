@@ -1,15 +1,16 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError, DataError } from '../errors.js';
 import { ByteTokenizer } from '../text/bytes.js';
-import { CharacterInventory } from '../text/characters.js';
+import { tokenizerLearner } from '../text/learner.js';
 import { cleanPieces } from '../text/normalise.js';
+import type { SpecialTokenName } from '../text/specialTokens.js';
+import type { StreamEncoder } from '../text/tokenizer.js';
 import {
   type Tokenizer,
   type TokenizerKind,
   tokenizerFromJSON,
-  tokenizerKinds,
   tokenizerSha256,
 } from '../text/vocabulary.js';
 import { defaultCacheFolder } from './cacheFolder.js';
@@ -17,14 +18,21 @@ import type { Corpus } from './corpora.js';
 import type { DataProgress, WorkOptions } from './progress.js';
 import { TokenFile } from './tokenFile.js';
 import { TokenFileWriter } from './tokenFileWriter.js';
+import { tokenizerNamed, writeTokenizer } from './tokenizerFile.js';
 
 export const cleanings = ['none', 'text8'] as const;
 /** 'text8' applies the rules of text8 (a-z and single spaces) to every document. */
 export type Cleaning = (typeof cleanings)[number];
 
 export interface PrepareOptions extends WorkOptions {
-  /** A kind, to be built from the corpus where it needs to be, or a tokenizer that exists; default 'characters'. */
-  readonly tokenizer?: TokenizerKind | Tokenizer;
+  /** A kind, to be built from the corpus where it needs to be, a tokenizer, or the path of one; default 'characters'. */
+  readonly tokenizer?: string | Tokenizer;
+  /** Tokens of a tokenizer that is learnt (bpe, words), special ones included. Default 8,000 for bpe, no limit for words. */
+  readonly vocabSize?: number;
+  /** A word that occurs less often is unknown to a words tokenizer. Default 1. */
+  readonly minCount?: number;
+  /** Tokens that stand for no text, for a tokenizer that is built. Default: none. */
+  readonly specialTokens?: readonly SpecialTokenName[];
   /** Default 'none'. */
   readonly clean?: Cleaning;
   /** Where token files are kept; default $HEDDLE_CACHE or ~/.cache/heddle. */
@@ -40,7 +48,7 @@ export interface PreparedData {
 }
 
 /** To be raised when the same input would give other tokens than before. */
-const rulesVersion = 1;
+const rulesVersion = 2;
 
 /**
  * Turns a corpus into a token file in the cache folder, or finds the one it made of the same files (path, size, time of last
@@ -49,34 +57,34 @@ const rulesVersion = 1;
  * @throws DataError where the corpus holds no text, is no UTF-8 or has a character that a given tokenizer does not know
  */
 export async function prepareTokens(corpus: Corpus, options: PrepareOptions = {}): Promise<PreparedData> {
-  const { tokenizer: wanted = 'characters', clean = 'none', cacheFolder = defaultCacheFolder() } = options;
-  checkOptions(wanted, clean);
+  const { tokenizer: asked = 'characters', clean = 'none', cacheFolder = defaultCacheFolder() } = options;
+  if (!cleanings.includes(clean)) {
+    throw new ConfigError(`clean must be ${cleanings.join(' or ')}, but it is ${clean}`, { clean });
+  }
+  const wanted = typeof asked === 'string' ? await tokenizerNamed(asked) : asked;
   const folder = join(cacheFolder, 'tokens');
-  const key = cacheKey(corpus, wanted, clean);
+  const key = cacheKey(corpus, wanted, clean, options);
   const paths = { tokens: join(folder, `${key}.tokens`), tokenizer: join(folder, `${key}.tokenizer.json`) };
   const ready = await openReady(paths);
   if (ready) return { ...ready, reused: true };
   await mkdir(folder, { recursive: true });
   const tokenizer =
-    typeof wanted === 'string' ? await buildTokenizer(wanted, corpus, clean, options) : wanted;
-  await writeWhole(paths.tokenizer, JSON.stringify(tokenizer.toJSON()));
+    typeof wanted === 'string' ? await learnTokenizer(wanted, corpus, { ...options, clean }) : wanted;
+  await writeTokenizer(paths.tokenizer, tokenizer);
   await writeTokens(paths.tokens, corpus, tokenizer, clean, options);
   return { source: TokenFile.open(paths.tokens), tokenizer, reused: false };
 }
 
-function checkOptions(tokenizer: TokenizerKind | Tokenizer, clean: Cleaning): void {
-  if (typeof tokenizer === 'string' && !tokenizerKinds.includes(tokenizer)) {
-    throw new ConfigError(`tokenizer must be ${tokenizerKinds.join(' or ')}, but it is ${tokenizer}`, {
-      tokenizer,
-    });
-  }
-  if (!cleanings.includes(clean)) {
-    throw new ConfigError(`clean must be ${cleanings.join(' or ')}, but it is ${clean}`, { clean });
-  }
-}
-
-function cacheKey(corpus: Corpus, tokenizer: TokenizerKind | Tokenizer, clean: Cleaning): string {
-  const identity = typeof tokenizer === 'string' ? tokenizer : tokenizerSha256(tokenizer).toString('hex');
+function cacheKey(
+  corpus: Corpus,
+  tokenizer: TokenizerKind | Tokenizer,
+  clean: Cleaning,
+  { vocabSize, minCount, specialTokens = [] }: PrepareOptions,
+): string {
+  const identity =
+    typeof tokenizer === 'string'
+      ? [tokenizer, vocabSize, minCount, ...specialTokens]
+      : tokenizerSha256(tokenizer).toString('hex');
   const text = JSON.stringify([rulesVersion, corpus.inputs, identity, clean]);
   return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
@@ -92,16 +100,22 @@ async function openReady(paths: { tokens: string; tokenizer: string }) {
   return undefined;
 }
 
-async function buildTokenizer(
+/** The tokenizer of a kind that all documents of a corpus give together. */
+export async function learnTokenizer(
   kind: TokenizerKind,
   corpus: Corpus,
-  clean: Cleaning,
-  options: WorkOptions,
+  options: Omit<PrepareOptions, 'tokenizer' | 'cacheFolder'> = {},
 ): Promise<Tokenizer> {
-  if (kind === 'bytes') return new ByteTokenizer();
-  const inventory = new CharacterInventory();
-  for await (const { text } of readCorpus(corpus, clean, 'scan', options)) inventory.add(text);
-  return inventory.tokenizer();
+  const { specialTokens = [], clean = 'none' } = options;
+  if (kind === 'bytes') return new ByteTokenizer(specialTokens);
+  const learner = tokenizerLearner(kind, options);
+  let isFirst = true;
+  for await (const { text, begins } of readCorpus(corpus, clean, 'scan', options)) {
+    if (begins && !isFirst) learner.endText?.();
+    learner.add(text);
+    isFirst = false;
+  }
+  return learner.tokenizer();
 }
 
 async function writeTokens(
@@ -113,10 +127,17 @@ async function writeTokens(
 ): Promise<void> {
   const writer = await TokenFileWriter.create(path, tokenizer.vocabSize, tokenizerSha256(tokenizer));
   try {
+    let encoder: StreamEncoder | undefined;
     for await (const { text, begins, offset } of readCorpus(corpus, clean, 'encode', options)) {
-      if (begins) writer.beginDocument();
-      await writer.write(tokenizer.encode(text, offset));
+      if (begins) {
+        if (encoder) await writer.write(encoder.end());
+        writer.beginDocument();
+        encoder = undefined;
+      }
+      encoder ??= tokenizer.encoder(offset);
+      await writer.write(encoder.write(text));
     }
+    if (encoder) await writer.write(encoder.end());
     await writer.finish();
   } catch (error) {
     await writer.abort();
@@ -162,16 +183,4 @@ async function* readCorpus(
     const why = clean === 'text8' ? ' that is left when it is cleaned' : '';
     throw new DataError(`the corpus ${corpus.name} holds no text${why}`, { corpus: corpus.name });
   }
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${randomUUID()}.part`;
-  const file = await open(temporary, 'wx');
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
 }

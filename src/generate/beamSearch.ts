@@ -1,6 +1,6 @@
 import { ConfigError } from '../errors.js';
 import { BeamGroup, type BeamSettings, beamSettings, candidatesOf, type ScoredTokens } from './beams.js';
-import type { DecodingPrograms, DecodingRow } from './decodingPrograms.js';
+import type { DecodingPrograms, DecodingRow, SourceRows } from './decodingPrograms.js';
 import { type EndOptions, tokenLimit } from './ends.js';
 import { type Sampling, type SamplingOptions, samplingOf } from './sampling.js';
 
@@ -16,18 +16,20 @@ export interface Hypothesis extends ScoredTokens {
 /**
  * Beam search over the model's log-probabilities (Graves 2012, arXiv:1211.3711; length penalty as a power, Wu et al. 2016,
  * arXiv:1609.08144, section 7). Each step is one run of the device: it scores all beams of all prompts and gives the best
- * continuations of each; only those come back, and the KV cache is reordered by a table of rows.
+ * continuations of each; only those come back, and the KV cache is reordered by a table of rows. With `sources`, prompt b is
+ * the beginning of what is said about source b.
  */
 export async function beamSearch(
   programs: DecodingPrograms,
   prompts: readonly (readonly number[])[],
   options: BeamOptions,
+  sources?: Omit<SourceRows, 'of'>,
 ): Promise<ScoredTokens[][]> {
   if (prompts.length === 0) return [];
   const settings = beamSettings(options, roomFor(prompts, programs.capacity, options));
   const { repetitionPenalty, noRepeatNgramSize } = options;
   const sampling = samplingOf({ repetitionPenalty, noRepeatNgramSize });
-  const search = new Search(programs, prompts, settings, sampling);
+  const search = new Search(programs, prompts, settings, sampling, sources);
   for (let step = 0; !search.done && !options.signal?.aborted; step++) await search.step(step);
   return search.groups.map((group) => group.best());
 }
@@ -62,6 +64,7 @@ class Search {
     private readonly prompts: readonly (readonly number[])[],
     private readonly settings: BeamSettings,
     private readonly sampling: Sampling,
+    private readonly sources?: Omit<SourceRows, 'of'>,
   ) {
     this.groups = prompts.map(() => new BeamGroup(settings));
     // All beams find the prompt where the first one's row is.
@@ -103,6 +106,7 @@ class Search {
       cacheRows: this.rows,
       slots: this.slots.subarray(0, beams * groups * capacity),
       scores,
+      sources: this.sources && { ...this.sources, of: (row) => row % groups },
     });
     const [score, token, beam] = [
       outputs.get('score'),

@@ -1,10 +1,15 @@
 import { DataError } from '../errors.js';
-import type { LanguageModel } from '../models/decoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
 import { encodeScalars } from '../ops/scalars.js';
 import { LoadedProgram, type Outputs } from '../runtime/loadedProgram.js';
 import type { Session } from '../runtime/session.js';
-import { type CacheShape, type Choice, decodingProgram } from './programs.js';
+import {
+  type Choice,
+  type DecodingModel,
+  type DecodingSettings,
+  decodingProgram,
+  type SourceShape,
+} from './programs.js';
 import { looksBack, type Sampling } from './sampling.js';
 
 /** Rows that a step continues. */
@@ -28,6 +33,17 @@ export interface DecodingStep {
   /** With beams: [rows, capacity], and the log-probability of each row's beam. */
   readonly slots?: Int32Array;
   readonly scores?: Float32Array;
+  /** What the rows look at, for a decoder that has sources. */
+  readonly sources?: SourceRows;
+}
+
+/** Which source each row looks at. */
+export interface SourceRows {
+  readonly shape: SourceShape;
+  /** Tokens of each source. */
+  readonly lengths: readonly number[];
+  /** The source of a row. */
+  readonly of: (row: number) => number;
 }
 
 /** A model in a session whose programs continue rows of a KV cache; they are compiled when first needed. */
@@ -37,7 +53,7 @@ export class DecodingPrograms {
   /** `capacity` is the longest context, in tokens. */
   constructor(
     private readonly session: Session,
-    readonly model: LanguageModel,
+    readonly model: DecodingModel,
     private readonly table: ParameterTable,
     private readonly vocabSize: number,
     readonly capacity: number,
@@ -45,16 +61,24 @@ export class DecodingPrograms {
 
   /** Makes room for the parameters, so that they can be written. */
   async load(): Promise<void> {
-    await this.program({ kind: 'sample' }, { rows: 1, capacity: this.capacity }, 1, 1, false);
+    const { capacity } = this;
+    await this.program({
+      choice: { kind: 'sample' },
+      cache: { rows: 1, capacity },
+      rows: 1,
+      length: 1,
+      penalizes: false,
+    });
   }
 
   /** Makes a step; a row without new tokens gives nothing that means anything. */
   async run(step: DecodingStep): Promise<Outputs> {
-    const { rows, choice, sampling, slots, scores } = step;
+    const { rows, choice, sampling, slots, scores, sources } = step;
     const cache = { rows: step.cacheRows ?? rows.length, capacity: this.capacity };
     const length = this.bucket(Math.max(1, ...rows.map(({ fresh }) => fresh.length)));
     const penalizes = looksBack(sampling);
-    const program = await this.program(choice, cache, rows.length, length, penalizes);
+    const settings = { choice, cache, rows: rows.length, length, penalizes, sources: sources?.shape };
+    const program = await this.program(settings);
     const [inputIds, starts, lengths] = [
       program.input('inputIds').fill(0),
       program.input('starts'),
@@ -69,6 +93,7 @@ export class DecodingPrograms {
       lastPlaces[row] = row * length + Math.max(0, fresh.length - 1);
     });
     if (penalizes) this.fillHistory(program, rows);
+    if (sources) fillSources(program, rows.length, sources);
     if (slots) program.input('slots').set(slots);
     if (scores) program.input<'f32'>('scores').set(scores);
     return program.run(encodeScalars({ ...sampling, step: step.step }));
@@ -94,21 +119,21 @@ export class DecodingPrograms {
     return Math.min(Math.max(16, 2 ** Math.ceil(Math.log2(length))), this.capacity);
   }
 
-  private program(
-    choice: Choice,
-    cache: CacheShape,
-    rows: number,
-    length: number,
-    penalizes: boolean,
-  ): Promise<LoadedProgram> {
-    const { vocabSize } = this;
-    const settings = { vocabSize, cache, rows, length, choice, penalizes };
+  private program(settings: Omit<DecodingSettings, 'vocabSize'>): Promise<LoadedProgram> {
     const key = JSON.stringify(settings);
     const known = this.programs.get(key);
     if (known) return known;
-    const compiled = decodingProgram(this.model, this.table, settings);
+    const compiled = decodingProgram(this.model, this.table, { ...settings, vocabSize: this.vocabSize });
     const loading = LoadedProgram.load(this.session, [compiled]).then(([program]) => program);
     this.programs.set(key, loading);
     return loading;
+  }
+}
+
+function fillSources(program: LoadedProgram, rows: number, { shape, lengths, of }: SourceRows): void {
+  const [sourceLengths, sourceRows] = [program.input('sourceLengths'), program.input('sourceRows')];
+  for (let row = 0; row < rows; row++) {
+    sourceLengths[row] = lengths[of(row)];
+    sourceRows.fill(of(row), row * shape.length, (row + 1) * shape.length);
   }
 }

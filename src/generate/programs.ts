@@ -2,14 +2,37 @@ import { type CompileOptions, compile, type Program } from '../compile/index.js'
 import { Graph, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
 import { type Decoding, trace } from '../graph/trace.js';
-import type { LanguageModel } from '../models/decoder.js';
+import type { LanguageModelInputs } from '../models/decoder.js';
+import type { EncoderDecoder } from '../models/encoderDecoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
-import { beamCandidates, embedding, penalizeRepetition, reshape, sample } from '../ops/index.js';
+import type { AttentionSource } from '../nn/index.js';
+import { arange, beamCandidates, embedding, penalizeRepetition, reshape, sample } from '../ops/index.js';
+import { sizeOf } from '../shape/shape.js';
 
 /** How a model's keys and values are kept: `rows` sequences of up to `capacity` tokens. */
 export interface CacheShape {
   readonly rows: number;
   readonly capacity: number;
+}
+
+/** What decoding asks of a model: a language model, or the decoder of a model that looks at sources. */
+export interface DecodingModel {
+  readonly keepsCache?: boolean;
+  /** Final hidden states [B, T, hiddenSize]. */
+  hidden?(inputs: LanguageModelInputs, sources?: readonly AttentionSource[]): Tensor;
+  /** Logits [..., vocabSize] of hidden states. */
+  logits?(hidden: Tensor): Tensor;
+  /** For models that have only this: logits [B, T, vocabSize]. */
+  forward?(inputs: LanguageModelInputs): { logits: Tensor };
+}
+
+/** Keys and values of `rows` sources of up to `length` tokens, one pair for each of `layers` layers. */
+export interface SourceShape {
+  readonly rows: number;
+  readonly length: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly headDim: number;
 }
 
 /** How the tokens that follow are found. */
@@ -29,24 +52,74 @@ export interface DecodingSettings {
   readonly choice: Choice;
   /** Whether tokens that were said before count less: an input `history` holds them. */
   readonly penalizes: boolean;
+  /** What the decoder looks at: inputs `sourceRows` and `sourceLengths` say which source a row has, and its tokens. */
+  readonly sources?: SourceShape;
 }
 
-/** Places in the kvCache arena for each attention layer, in the order the layers are traced. */
+interface KeyValueSlots {
+  readonly keys: Slot;
+  readonly values: Slot;
+}
+
+/** Places in the kvCache arena, one after the other: of the sources, then of each attention layer as it is traced. */
 class CacheSlots {
+  readonly sources: readonly KeyValueSlots[];
   private at = 0;
 
-  constructor(private readonly shape: CacheShape) {}
+  constructor(
+    private readonly shape: CacheShape,
+    source?: SourceShape,
+  ) {
+    this.sources = Array.from({ length: source?.layers ?? 0 }, () =>
+      this.take([source!.rows, source!.length, source!.heads, source!.headDim]),
+    );
+  }
 
-  readonly next = (heads: number, headDim: number): { keys: Slot; values: Slot } => {
+  readonly next = (heads: number, headDim: number): KeyValueSlots =>
+    this.take([this.shape.rows, this.shape.capacity, heads, headDim]);
+
+  private take(shape: readonly number[]): KeyValueSlots {
     const slot = (name: string): Slot => {
-      const shape = [this.shape.rows, this.shape.capacity, heads, headDim];
       const offset = this.at;
-      this.at += 4 * shape.reduce((a, b) => a * b, 1);
-      this.at = Math.ceil(this.at / 64) * 64;
+      this.at = Math.ceil((this.at + 4 * sizeOf(shape)) / 64) * 64;
       return { arena: 'kvCache', offset, shape, dtype: 'f32', name };
     };
     return { keys: slot('keys'), values: slot('values') };
-  };
+  }
+}
+
+/** A program that reads sources [rows, length] (`lengths` says how many tokens of each) and keeps their keys and values. */
+export function sourceProgram(
+  model: Pick<EncoderDecoder, 'encode' | 'sources'>,
+  table: ParameterTable,
+  shape: SourceShape,
+  vocabSize: number,
+): Program {
+  const graph = new Graph();
+  const { rows, length } = shape;
+  const inputIds = graph.input({
+    name: 'inputIds',
+    shape: [rows, length],
+    dtype: 'i32',
+    minimum: 0,
+    limit: vocabSize,
+  });
+  const inputLengths = graph.input({
+    name: 'lengths',
+    shape: [rows],
+    dtype: 'i32',
+    minimum: 0,
+    limit: length + 1,
+  });
+  const places = new CacheSlots({ rows: 0, capacity: 0 }, shape).sources;
+  trace({ graph, training: false }, () => {
+    const sources = model.sources(model.encode({ inputIds, inputLengths }), inputLengths);
+    sources.forEach(({ keys, values }, layer) => {
+      graph.store(keys, places[layer].keys);
+      graph.store(values, places[layer].values);
+    });
+  });
+  return compile(graph, { arenas: parameterArena(table) });
 }
 
 /**
@@ -56,41 +129,54 @@ class CacheSlots {
  * time: then `starts` is 0.
  */
 export function decodingProgram(
-  model: LanguageModel,
+  model: DecodingModel,
   table: ParameterTable,
   settings: DecodingSettings,
   options: CompileOptions = {},
 ): Program {
   const graph = new Graph();
-  const { rows, length, cache, choice, vocabSize } = settings;
+  const { rows, length, cache, choice, vocabSize, sources } = settings;
   const input = (name: string, shape: readonly number[], limit: number, minimum = 0): Tensor =>
     graph.input({ name, shape, dtype: 'i32', minimum, limit });
   const inputIds = input('inputIds', [rows, length], vocabSize);
+  const places = new CacheSlots(cache, sources);
   const decoding: Decoding = {
     starts: input('starts', [rows], cache.capacity),
     lengths: input('lengths', [rows], length + 1),
     totals: input('totals', [rows], cache.capacity + 1),
     slots: choice.kind === 'beams' ? input('slots', [rows, cache.capacity], cache.rows) : undefined,
-    nextCache: new CacheSlots(cache).next,
+    nextCache: places.next,
   };
   const lastPlaces = input('lastPlaces', [rows], rows * length);
+  const seen = sources && {
+    lengths: input('sourceLengths', [rows], sources.length + 1),
+    slots: input('sourceRows', [rows, sources.length], sources.rows),
+  };
   trace({ graph, training: false, decoding: model.keepsCache ? decoding : undefined }, () => {
     const last = (x: Tensor) => embedding(lastPlaces, reshape(x, [rows * length, x.shape[2]]));
     let logits =
       model.hidden && model.logits
-        ? model.logits(last(model.hidden({ inputIds })))
-        : last(model.forward({ inputIds }).logits);
+        ? model.logits(last(model.hidden({ inputIds }, seen && sourcesAt(graph, places.sources, seen))))
+        : last(model.forward!({ inputIds }).logits);
     if (settings.penalizes) {
       const history = input('history', [rows, cache.capacity], vocabSize);
       logits = penalizeRepetition(logits, history, input('historyLengths', [rows], cache.capacity + 1));
     }
     for (const [name, tensor] of Object.entries(choose(graph, logits, choice))) graph.output(name, tensor);
   });
-  return compile(graph, {
-    ...options,
-    arenas: { parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash } },
-  });
+  return compile(graph, { ...options, arenas: parameterArena(table) });
 }
+
+const sourcesAt = (
+  graph: Graph,
+  places: readonly KeyValueSlots[],
+  seen: Pick<AttentionSource, 'lengths' | 'slots'>,
+): AttentionSource[] =>
+  places.map(({ keys, values }) => ({ keys: graph.readSlot(keys), values: graph.readSlot(values), ...seen }));
+
+const parameterArena = (table: ParameterTable) => ({
+  parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash },
+});
 
 function choose(graph: Graph, logits: Tensor, choice: Choice): Record<string, Tensor> {
   if (choice.kind === 'sample') return { ...sample(logits) };
@@ -99,4 +185,11 @@ function choose(graph: Graph, logits: Tensor, choice: Choice): Record<string, Te
   const groups = rows / beams;
   const scores = graph.input({ name: 'scores', shape: [beams, groups], dtype: 'f32' });
   return { ...beamCandidates(reshape(logits, [beams, groups, vocabSize]), scores, candidates) };
+}
+
+/** A program that computes nothing: a session that has loaded it has room for the parameters. */
+export function emptyProgram(table: ParameterTable): Program {
+  const graph = new Graph();
+  trace({ graph, training: false }, () => graph.output('zero', arange(1)));
+  return compile(graph, { arenas: parameterArena(table) });
 }

@@ -61,7 +61,8 @@ export function parameterTable(model: Module): ParameterTable {
     if (group === 'frozen') continue;
     const first = slot.offset / 4 / blockElements;
     const last = first + Math.ceil(sizeOf(parameter.shape) / blockElements);
-    for (let block = first; block < last; block++) blocks.set([group === 'decayed' ? 1 : 0, 1], 2 * block);
+    const entry = [group === 'decayed' ? 1 : 0, parameter.learningRateFactor];
+    for (let block = first; block < last; block++) blocks.set(entry, 2 * block);
   }
   const text = entries.map(({ name, slot }) => `${name} ${slot.shape} ${slot.offset}`).join('\n');
   const layoutHash = createHash('sha256').update(text).digest().readBigUInt64LE();

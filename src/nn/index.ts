@@ -1,3 +1,4 @@
+export * from './adapter.js';
 export * from './alibi.js';
 export * from './attention.js';
 export * from './blocks.js';

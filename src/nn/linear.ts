@@ -1,5 +1,6 @@
 import type { Operand, Tensor } from '../graph/tensor.js';
 import { add, matmul, transpose } from '../ops/index.js';
+import { type AdapterOptions, LowRankAdapter } from './adapter.js';
 import { constant, type Initialization, Module, normal, Parameter } from './module.js';
 
 /** How a matrix starts, or how that follows from its sizes. */
@@ -29,9 +30,15 @@ export function initializationOf(
 export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias?: Parameter;
+  /** A correction that is trained in place of the weight. */
+  adapter?: LowRankAdapter;
   readonly inputMajor: boolean;
 
-  constructor(inputSize: number, outputSize: number, options: LinearOptions = {}) {
+  constructor(
+    private readonly inputSize: number,
+    private readonly outputSize: number,
+    options: LinearOptions = {},
+  ) {
     super();
     this.inputMajor = options.inputMajor ?? false;
     const shape = this.inputMajor ? [inputSize, outputSize] : [outputSize, inputSize];
@@ -41,6 +48,12 @@ export class Linear extends Module {
 
   forward(x: Operand): Tensor {
     const product = matmul(x, this.inputMajor ? this.weight : transpose(this.weight));
-    return this.bias ? add(product, this.bias) : product;
+    const y = this.bias ? add(product, this.bias) : product;
+    return this.adapter ? add(y, this.adapter.forward(x)) : y;
+  }
+
+  /** Puts a low-rank adapter beside the weight, in place of one that is there. */
+  adapt(options: AdapterOptions): void {
+    this.adapter = new LowRankAdapter(this.inputSize, this.outputSize, options);
   }
 }

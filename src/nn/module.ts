@@ -1,7 +1,7 @@
 import { ConfigError } from '../errors.js';
 import type { Graph, Slot } from '../graph/graph.js';
 import type { Tensor, TensorLike } from '../graph/tensor.js';
-import type { Shape } from '../shape/shape.js';
+import { type Shape, sizeOf } from '../shape/shape.js';
 
 /** How a parameter starts. Deviations are those of a normal distribution around 0. */
 export type Initialization =
@@ -22,6 +22,8 @@ export class Parameter implements TensorLike {
   slot: Slot | undefined;
   /** False keeps it as it is: no gradient, no update. */
   trainable = true;
+  /** Multiplies the learning rate of its updates. */
+  learningRateFactor = 1;
 
   constructor(
     readonly shape: Shape,
@@ -29,6 +31,11 @@ export class Parameter implements TensorLike {
     /** Whether weight decay acts on it. Default: matrices yes, vectors no. */
     readonly decay: boolean = shape.length >= 2,
   ) {}
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
 
   toTensor(graph: Graph): Tensor {
     if (!this.slot) throw new ConfigError('a parameter has no place yet; give the model to a Trainer first');
@@ -40,13 +47,23 @@ export class Parameter implements TensorLike {
 export abstract class Module {
   /** Parameters by path (`layers.0.attention.output.weight`), in order of declaration; a shared one once. */
   namedParameters(): Map<string, Parameter> {
-    const found = new Map<string, Parameter>();
-    const seen = new Set<Parameter>();
+    return this.parts(Parameter);
+  }
+
+  /** The modules within by path, in order of declaration; a shared one once. */
+  namedModules(): Map<string, Module> {
+    return this.parts(Module);
+  }
+
+  private parts<Part extends object>(kind: abstract new (...values: never[]) => Part): Map<string, Part> {
+    const found = new Map<string, Part>();
+    const seen = new Set<object>([this]);
     const visit = (value: unknown, path: string): void => {
-      if (value instanceof Parameter) {
-        if (!seen.has(value)) found.set(path, value);
+      if (value instanceof kind && !seen.has(value)) {
         seen.add(value);
-      } else if (value instanceof Module || Array.isArray(value)) {
+        found.set(path, value);
+      }
+      if (value instanceof Module || Array.isArray(value)) {
         for (const [key, inner] of Object.entries(value)) visit(inner, path ? `${path}.${key}` : key);
       }
     };
@@ -57,7 +74,7 @@ export abstract class Module {
   /** Number of parameters; a shared one counts once. */
   parameterCount(): number {
     let count = 0;
-    for (const { shape } of this.namedParameters().values()) count += shape.reduce((a, b) => a * b, 1);
+    for (const { size } of this.namedParameters().values()) count += size;
     return count;
   }
 }

@@ -1,7 +1,19 @@
 import * as v from 'valibot';
 import { DataError } from '../errors.js';
 import { allocateIds, type TokenIds } from './ids.js';
-import { checkId, type StreamDecoder, type Tokenizer } from './tokenizer.js';
+import {
+  type SpecialTokenName,
+  type SpecialTokens,
+  specialTokensFrom,
+  specialTokensJson,
+} from './specialTokens.js';
+import {
+  characterwiseEncoder,
+  checkId,
+  type StreamDecoder,
+  type StreamEncoder,
+  type Tokenizer,
+} from './tokenizer.js';
 
 const codePointLimit = 0x110000;
 
@@ -13,21 +25,30 @@ export const charactersJson = v.strictObject({
     v.maxLength(2 * codePointLimit),
     v.check(isSortedSet, 'must be distinct characters in the order of their code points'),
   ),
+  specialTokens: specialTokensJson,
 });
 
-/** One token a character (a Unicode code point): id i is the i-th of the sorted distinct characters it was built from. */
+/**
+ * One token a character (a Unicode code point): id i is the i-th of the sorted distinct characters it was built from. The
+ * special tokens come after them.
+ */
 export class CharacterTokenizer implements Tokenizer {
   readonly kind = 'characters';
   readonly vocabSize: number;
   readonly unit = 'character';
+  readonly specialTokens: SpecialTokens;
   readonly #characters: readonly string[];
   /** From code point to id, -1 where there is none. */
   readonly #ids: Int32Array;
 
   /** @param characters the distinct characters, sorted by code point */
-  private constructor(characters: string) {
+  private constructor(
+    characters: string,
+    private readonly specialTokenNames: readonly SpecialTokenName[],
+  ) {
     this.#characters = Array.from(characters);
-    this.vocabSize = this.#characters.length;
+    this.vocabSize = this.#characters.length + specialTokenNames.length;
+    this.specialTokens = specialTokensFrom(this.#characters.length, specialTokenNames);
     this.#ids = new Int32Array(this.#characters.at(-1)!.codePointAt(0)! + 1).fill(-1);
     this.#characters.forEach((character, id) => {
       this.#ids[character.codePointAt(0)!] = id;
@@ -35,14 +56,14 @@ export class CharacterTokenizer implements Tokenizer {
   }
 
   /** The tokenizer of the characters of `text`; DataError where it is empty. */
-  static fromText(text: string): CharacterTokenizer {
+  static fromText(text: string, specialTokens: readonly SpecialTokenName[] = []): CharacterTokenizer {
     const inventory = new CharacterInventory();
     inventory.add(text);
-    return inventory.tokenizer();
+    return inventory.tokenizer(specialTokens);
   }
 
   static fromJSON(json: v.InferOutput<typeof charactersJson>): CharacterTokenizer {
-    return new CharacterTokenizer(json.characters);
+    return new CharacterTokenizer(json.characters, json.specialTokens ?? []);
   }
 
   encode(text: string, offset = 0): TokenIds {
@@ -58,11 +79,15 @@ export class CharacterTokenizer implements Tokenizer {
     return length === text.length ? ids : ids.slice(0, length);
   }
 
+  encoder(offset = 0): StreamEncoder {
+    return characterwiseEncoder(this, offset);
+  }
+
   decode(ids: ArrayLike<number>): string {
     let text = '';
     for (let i = 0; i < ids.length; i++) {
       checkId(ids[i], this.vocabSize);
-      text += this.#characters[ids[i]];
+      text += this.#characters[ids[i]] ?? '';
     }
     return text;
   }
@@ -71,19 +96,21 @@ export class CharacterTokenizer implements Tokenizer {
     return { write: (ids) => this.decode(ids), end: () => '' };
   }
 
-  units(): number {
-    return 1;
+  units(id: number): number {
+    return id < this.#characters.length ? 1 : 0;
   }
 
   toJSON(): v.InferOutput<typeof charactersJson> {
-    return { kind: this.kind, characters: this.#characters.join('') };
+    const { kind, specialTokenNames: names } = this;
+    const characters = this.#characters.join('');
+    return names.length === 0 ? { kind, characters } : { kind, characters, specialTokens: [...names] };
   }
 
   #unknown(codePoint: number, offset: number): DataError {
     const character = String.fromCodePoint(codePoint);
     return new DataError(
       `unknown character ${JSON.stringify(character)} (${formatCodePoint(codePoint)}) at offset ${offset}: the tokenizer ` +
-        `knows ${this.vocabSize} characters; leave it out, or train with text that has it or with the bytes tokenizer`,
+        `knows ${this.#characters.length} characters; leave it out, or train with text that has it or with the bytes tokenizer`,
       { character, codePoint, offset },
     );
   }
@@ -112,7 +139,7 @@ export class CharacterInventory {
   }
 
   /** DataError where no character was added. */
-  tokenizer(): CharacterTokenizer {
+  tokenizer(specialTokens: readonly SpecialTokenName[] = []): CharacterTokenizer {
     let characters = '';
     for (let at = this.#seen.indexOf(1); at >= 0; at = this.#seen.indexOf(1, at + 1)) {
       characters += String.fromCodePoint(at);
@@ -122,7 +149,11 @@ export class CharacterInventory {
         'the characters tokenizer is built from the characters of a text, but the text is empty',
       );
     }
-    return CharacterTokenizer.fromJSON({ kind: 'characters', characters });
+    return CharacterTokenizer.fromJSON({
+      kind: 'characters',
+      characters,
+      specialTokens: [...specialTokens],
+    });
   }
 }
 

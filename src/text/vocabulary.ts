@@ -4,28 +4,36 @@ import { DataError, nearestName } from '../errors.js';
 import { ByteTokenizer, bytesJson } from './bytes.js';
 import { CharacterTokenizer, charactersJson } from './characters.js';
 import type { Tokenizer, TokenizerJson } from './tokenizer.js';
+import { isTokenizerJson, readTokenizerJson } from './tokenizerJsonReader.js';
 
-/** Every kind of tokenizer: from its parsed JSON, checked, to the tokenizer. */
-const kinds = {
+/** Tokenizers with a JSON of our own: from it, checked, to the tokenizer. The others are kept as tokenizer.json files. */
+const ownKinds = {
   characters: reader(charactersJson, CharacterTokenizer.fromJSON),
   bytes: reader(bytesJson, ByteTokenizer.fromJSON),
 };
+type OwnKind = keyof typeof ownKinds;
 
-export type TokenizerKind = keyof typeof kinds;
-export const tokenizerKinds = Object.keys(kinds) as TokenizerKind[];
+/** What a tokenizer can be built as from a text. */
+export const tokenizerKinds = ['characters', 'bytes', 'bpe', 'words'] as const;
+export type TokenizerKind = (typeof tokenizerKinds)[number];
 
-/** Rebuilds a tokenizer from what its `toJSON` gave (the parsed object). Anything else is a DataError. */
+/**
+ * Rebuilds a tokenizer from what its `toJSON` gave (the parsed object), or from a tokenizer.json of Hugging Face's libraries.
+ * Anything else is a DataError.
+ */
 export function tokenizerFromJSON(value: unknown): Tokenizer {
+  if (isTokenizerJson(value)) return readTokenizerJson(value);
+  const names = Object.keys(ownKinds);
   const kind = (value as { kind?: unknown } | null | undefined)?.kind;
-  if (!tokenizerKinds.includes(kind as TokenizerKind)) {
-    const near = typeof kind === 'string' ? nearestName(kind.slice(0, 40), tokenizerKinds) : undefined;
+  if (!names.includes(kind as OwnKind)) {
+    const near = typeof kind === 'string' ? nearestName(kind.slice(0, 40), names) : undefined;
     const hint = near ? `; did you mean ${near}?` : '';
     const came = JSON.stringify(kind)?.slice(0, 40) ?? 'missing';
-    throw new DataError(`tokenizer: kind must be ${tokenizerKinds.join(' or ')}, but it is ${came}${hint}`, {
+    throw new DataError(`tokenizer: kind must be ${names.join(' or ')}, but it is ${came}${hint}`, {
       kind,
     });
   }
-  return kinds[kind as TokenizerKind](value);
+  return ownKinds[kind as OwnKind](value);
 }
 
 function reader<Json>(schema: v.GenericSchema<unknown, Json>, build: (json: Json) => Tokenizer) {

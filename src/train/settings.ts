@@ -15,7 +15,19 @@ import {
 
 export const dataEntries = {
   data: v.optional(text('Corpus: text8, sotu, a text file or a folder of text files'), 'sotu'),
-  tokenizer: v.optional(choice(['characters', 'bytes'], 'What a token is'), 'characters'),
+  tokenizer: v.optional(
+    text(
+      'What a token is: characters, bytes, bpe, words, a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe',
+    ),
+    'characters',
+  ),
+  vocabSize: v.optional(
+    positiveInteger('Vocabulary of a tokenizer that is learnt: bpe, words', {
+      unit: 'tokens',
+      defaultFrom: '8,000 for bpe, every word for words',
+    }),
+  ),
+  minCount: v.optional(positiveInteger('A word that occurs less often is unknown to a words tokenizer'), 1),
   clean: v.optional(
     choice(['none', 'text8'], 'Cleaning before tokenising: text8 leaves a-z and spaces'),
     'none',
@@ -65,6 +77,10 @@ export const optimizationEntries = {
   epsilon: v.optional(positiveNumber("Added to AdamW's denominator"), 1e-8),
   momentum: v.optional(fraction('Momentum of SGD'), 0.9),
   labelSmoothing: v.optional(fraction('Probability taken from the target and spread over the vocabulary'), 0),
+  recompute: v.optional(
+    onOff('Compute blocks a second time in the backward pass instead of keeping their activations'),
+    false,
+  ),
   clip: v.optional(
     choice(
       ['norm', 'value', 'rescale', 'none'],

@@ -20,6 +20,8 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly maxSteps: number;
   readonly gradientAccumulationSteps: number;
   readonly clip: ClipSettings;
+  /** Computes blocks a second time in the backward pass instead of keeping their activations. Default false. */
+  readonly recompute?: boolean;
   readonly seed: number;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
@@ -61,6 +63,7 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
       rows: batchSize,
       optimizer,
       clip,
+      compile: { recompute: options.recompute },
     });
     this.slots = this.builder.slots;
     this.batches = objective.training(data, { batchSize, gradientAccumulationSteps, seed, vocabSize });

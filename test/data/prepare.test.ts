@@ -148,7 +148,7 @@ test('nothing left and unknown options are refused', async (t) => {
     instanceOf: ConfigError,
     message: /clean must be none or text8/,
   });
-  await t.throwsAsync(prepare(t, corpus, { tokenizer: 'words' as 'bytes' }), {
+  await t.throwsAsync(prepare(t, corpus, { tokenizer: 'wrods' }), {
     instanceOf: ConfigError,
     message: /tokenizer must be/,
   });

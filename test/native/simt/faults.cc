@@ -1,10 +1,10 @@
-// Small kernels with a fault each. The emulator must report every one, and none in the kernels without; and one product on tensor
-// cores in exact numbers.
+// Small kernels with a fault each. The emulator must report every one, and none in the kernels without; and products on tensor
+// cores, where a mistake in a layout would show in every kernel that uses them, but not where it is.
 // `faults` checks what the emulator finds by itself; `faults NAME` runs one fault that a sanitizer must end the process for.
 #include <vector>
 
 #include "../../../native/cuda/device.h"
-#include "../../../native/cuda/ptx.h"
+#include "../../../native/cuda/fragments.h"
 #include "../check.h"
 
 namespace {
@@ -81,20 +81,20 @@ __global__ void out_of_bounds(const float* x, float* y) {
   y[FAULT == GLOBAL_OUT_OF_BOUNDS ? i + 1 : i] = values[i];
 }
 
-// One tile of a product on tensor cores: y[16][8] = a[16][16] b[16][8], with a at x and the columns of b behind it. The layouts of
-// ldmatrix and mma must fit each other.
-__global__ void tensor_core_product(const float* x, float* y) {
-  SHARED_ARRAY(uint4, memory, [3 * 16]);
-  bf16* const rows = reinterpret_cast<bf16*>(memory);  // 16 of a, then 8 columns of b, 16 elements each
+// Products of tiles as the kernels make them, rows of x being 16 wide: s = a b^T with 16 rows of a and 16 of b, which goes
+// from its registers into y[16][16] = s c with the 16 rows of c. The layouts of ldmatrix and mma must fit each other.
+__global__ void tensor_core_products(const float* x, float* y) {
+  constexpr int ROWS = 3 * 16, WIDTH = 16;
+  SHARED_ARRAY(uint4, memory, [ROWS * ROW_STEP<WIDTH> / 8]);
+  bf16* const tile = reinterpret_cast<bf16*>(memory);
   const int lane = threadIdx.x;
-  for (int i = lane; i < 24 * 16; i += LANES) rows[i] = to_bf16(x[i]);
+  for (int i = lane; i < ROWS * WIDTH; i += LANES) tile[i / WIDTH * ROW_STEP<WIDTH> + i % WIDTH] = to_bf16(x[i]);
   __syncwarp();
-  uint32_t a[4], b[4];
-  load_matrices(a, rows + lane % 16 * 16 + lane / 16 * 8);
-  load_matrices(b, rows + (16 + lane % 8) * 16 + lane / 8 % 2 * 8);
-  float d[4] = {};
-  mma_bf16(d, a, b[0], b[1]);
-  for (int r = 0; r < 4; r++) y[(lane / 4 + 8 * (r / 2)) * 8 + lane % 4 * 2 + r % 2] = d[r];
+  float s[1][2][4] = {}, d[1][2][4] = {};
+  multiply_rows<1, 2, WIDTH>(s, tile, tile + 16 * ROW_STEP<WIDTH>);
+  multiply_weights<1, 2, 2, WIDTH>(d, s, tile + 32 * ROW_STEP<WIDTH>);
+  for (int n = 0; n < 2; n++)
+    for (int i = 0; i < 4; i++) y[(fragment_row() + 8 * (i / 2)) * WIDTH + 8 * n + fragment_column() + i % 2] = d[0][n][i];
 }
 
 typedef void (*Example)(const float*, float*);
@@ -170,12 +170,16 @@ int main(int count, char** arguments) {
     }
   }
 
-  std::vector<float> operands(24 * 16), product(16 * 8), expected(16 * 8);
-  for (size_t i = 0; i < operands.size(); i++) operands[i] = float(int(i * 37 % 19) - 9);  // exact in bf16, as are all sums
+  // Exact in bf16, as are all sums.
+  std::vector<float> operands(48 * 16), product(16 * 16), expected(16 * 16);
+  for (size_t i = 0; i < operands.size(); i++) operands[i] = float(int(i * 37 % 5) - 2);
   for (int i = 0; i < 16; i++)
-    for (int j = 0; j < 8; j++)
-      for (int k = 0; k < 16; k++) expected[i * 8 + j] += operands[i * 16 + k] * operands[(16 + j) * 16 + k];
-  CHECK(launch(tensor_core_product, dim3(1), dim3(LANES), 0, nullptr, operands.data(), product.data()) == cudaSuccess);
+    for (int k = 0; k < 16; k++) {
+      float s = 0.0f;
+      for (int n = 0; n < 16; n++) s += operands[i * 16 + n] * operands[(16 + k) * 16 + n];
+      for (int j = 0; j < 16; j++) expected[i * 16 + j] += s * operands[(32 + k) * 16 + j];
+    }
+  CHECK(launch(tensor_core_products, dim3(1), dim3(LANES), 0, nullptr, operands.data(), product.data()) == cudaSuccess);
   CHECK(product == expected);
   return report("faults");
 }

@@ -1,0 +1,141 @@
+// What is trained of a model, and how fast. All of it is said before the model's parameter table is made.
+import { ConfigError } from '../errors.js';
+import { Graph } from '../graph/graph.js';
+import { trace } from '../graph/trace.js';
+import { type AdapterOptions, Linear, type Module, type Parameter } from '../nn/index.js';
+import { full } from '../ops/index.js';
+import type { ParameterTable } from './parameterTable.js';
+
+/**
+ * Whether a part of a model is meant by a name: the name's words, `*` standing for any one, follow each other somewhere in the
+ * path. `layers.0`, `attention.qkv` and `layers.*.feedForward` are names.
+ */
+export function isMeant(path: string, name: string): boolean {
+  const [words, wanted] = [path.split('.'), name.split('.')];
+  return words.some((_, start) =>
+    wanted.every((word, index) =>
+      word === '*' ? start + index < words.length : words[start + index] === word,
+    ),
+  );
+}
+
+/** The parameters that any of the names mean. Throws ConfigError for a name that means none. */
+function parametersOf(model: Module, names: readonly string[]): [path: string, parameter: Parameter][] {
+  const all = [...model.namedParameters()];
+  for (const name of names) {
+    if (all.some(([path]) => isMeant(path, name))) continue;
+    const parts = [...new Set(all.map(([path]) => path.split('.').slice(0, 2).join('.')))];
+    throw new ConfigError(`'${name}' names no parameter; the model has ${parts.join(', ')}`, { name });
+  }
+  return all.filter(([path]) => names.some((name) => isMeant(path, name)));
+}
+
+/** Keeps what is named as it is: no gradient, no optimizer state, no update. Throws ConfigError. */
+export function freeze(model: Module, names: readonly string[]): void {
+  for (const [, parameter] of parametersOf(model, names)) parameter.trainable = false;
+  if ([...model.namedParameters().values()].every(({ trainable }) => !trainable)) {
+    throw new ConfigError(`freezing ${names.join(', ')} leaves nothing to train`);
+  }
+}
+
+/** Multiplies the learning rate of what is named; later names go before earlier ones. Throws ConfigError. */
+export function scaleLearningRates(model: Module, factors: Readonly<Record<string, number>>): void {
+  for (const [name, factor] of Object.entries(factors)) {
+    if (!(factor >= 0 && Number.isFinite(factor))) {
+      throw new ConfigError(`the learning rate of '${name}' cannot be multiplied by ${factor}`, {
+        name,
+        factor,
+      });
+    }
+    for (const [, parameter] of parametersOf(model, [name])) parameter.learningRateFactor = factor;
+  }
+}
+
+/**
+ * Layer-wise learning rates (Howard & Ruder 2018, arXiv:1801.06146, section 3.2): what stands above the last layer learns at the
+ * full rate, and each layer at `decay` times the rate of the one above it, down to the embeddings. In an encoder-decoder both halves
+ * count their own layers.
+ */
+export function decayLearningRates(model: Module, decay: number): void {
+  if (!(decay > 0 && decay <= 1)) {
+    throw new ConfigError(`the decay of learning rates must be above 0 and at most 1, but it is ${decay}`);
+  }
+  const named = [...model.namedParameters()];
+  const layerOf = (path: string) => /^(.*?)layers\.(\d+)\./.exec(path);
+  const counts = new Map<string, number>();
+  for (const [path] of named) {
+    const [, stack, layer] = layerOf(path) ?? [];
+    if (stack !== undefined) counts.set(stack, Math.max(counts.get(stack) ?? 0, Number(layer) + 1));
+  }
+  const deepest = Math.max(0, ...counts.values());
+  for (const [path, parameter] of named) {
+    const [, stack, layer] = layerOf(path) ?? [];
+    const isBelow = /(^|\.)(embedding|decoderEmbedding|positions|tokenTypes|embeddingNorm)\./.test(path);
+    const above = stack !== undefined ? counts.get(stack)! - Number(layer) : isBelow ? deepest + 1 : 0;
+    parameter.learningRateFactor = decay ** above;
+  }
+}
+
+export interface LowRankOptions extends AdapterOptions {
+  /** Dense layers that get an adapter, by name. Default: the projections of every attention. */
+  targets?: readonly string[];
+}
+
+const defaultTargets = ['attention.qkv', 'crossAttention.query', 'crossAttention.keyValue'];
+
+/**
+ * Puts a low-rank adapter beside every dense layer that is named and freezes all else but what `trainable` names, such as a new
+ * head. Returns the paths of the layers. Throws ConfigError.
+ */
+export function addAdapters(
+  model: Module,
+  { targets, ...options }: LowRankOptions,
+  trainable: readonly string[] = [],
+): string[] {
+  const { rank, alpha = rank } = options;
+  if (!Number.isSafeInteger(rank) || rank < 1 || !(alpha > 0)) {
+    throw new ConfigError(
+      `an adapter needs a rank of at least 1 and an alpha above 0, but has ${rank} and ${alpha}`,
+    );
+  }
+  const linears = [...model.namedModules()].filter(([, module]) => module instanceof Linear) as [
+    string,
+    Linear,
+  ][];
+  const names = targets ?? defaultTargets.filter((name) => linears.some(([path]) => isMeant(path, name)));
+  for (const name of names) {
+    if (!linears.some(([path]) => isMeant(path, name))) {
+      throw new ConfigError(
+        `'${name}' names no dense layer; the model has ${linears.map(([path]) => path).join(', ')}`,
+        { name },
+      );
+    }
+  }
+  const kept = new Set(parametersOf(model, trainable).map(([, parameter]) => parameter));
+  for (const parameter of model.namedParameters().values())
+    if (!kept.has(parameter)) parameter.trainable = false;
+  const adapted = linears.filter(([path]) => names.some((name) => isMeant(path, name)));
+  for (const [, linear] of adapted) linear.adapt(options);
+  return adapted.map(([path]) => path);
+}
+
+/** Whether a parameter, or a tensor of a checkpoint, is an adapter's. */
+export const isAdapter = (name: string): boolean => /(^|\.)adapter\.(down|up)$/.test(name);
+
+/** A program that adds every adapter's correction to its layer's weight and sets the adapter to 0. */
+export function mergeAdapters(model: Module): Graph {
+  const graph = new Graph();
+  trace({ graph, training: false }, () => {
+    for (const module of model.namedModules().values()) {
+      if (!(module instanceof Linear) || !module.adapter) continue;
+      const { adapter, weight } = module;
+      graph.store(adapter.merged(module), weight.slot!);
+      graph.store(full(adapter.up.shape, 0), adapter.up.slot!);
+    }
+  });
+  return graph;
+}
+
+/** How many parameters of a model are trained, padding not counted. */
+export const trainableCount = ({ entries }: ParameterTable): number =>
+  entries.reduce((sum, { group, parameter }) => sum + (group === 'frozen' ? 0 : parameter.size), 0);

@@ -1,0 +1,190 @@
+// tokenizer.json files of Hugging Face's libraries: byte-level BPE, and words between white space. Nothing of a file is
+// trusted: sizes are bounded, and no expression out of it is ever run.
+import * as v from 'valibot';
+import { DataError } from '../errors.js';
+import { BpeTokenizer } from './bpe.js';
+import type { AddedToken } from './bpeDefinition.js';
+import { byteLevelBytes } from './byteLevel.js';
+import type { Merge } from './mergeWord.js';
+import { type SplitPattern, splitExpressions } from './splitPattern.js';
+import type { Tokenizer } from './tokenizer.js';
+import { WordTokenizer } from './words.js';
+
+/** Ids up to here fit every table there is; published vocabularies have up to 262,144. */
+const mostTokens = 2 ** 21;
+const longestToken = 2 ** 16;
+
+const id = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(mostTokens - 1));
+const content = v.pipe(v.string(), v.minLength(1), v.maxLength(longestToken));
+const flag = v.optional(v.boolean(), false);
+const addedToken = v.object({ id, content, special: flag, lstrip: flag, rstrip: flag, single_word: flag });
+const merge = v.union([
+  v.pipe(v.string(), v.regex(/^[^ ]+ [^ ]+$/, 'a merge must be two tokens with a space between them')),
+  v.pipe(v.array(content), v.length(2)),
+]);
+/** Ids by names. Valibot's record would pass over names such as "constructor", which are tokens like any other. */
+const vocab = v.pipe(
+  v.custom<Readonly<Record<string, unknown>>>(
+    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+    'must be an object of names and ids',
+  ),
+  v.transform((names) => new Map(Object.entries(names))),
+  v.check((ids) => ids.size <= mostTokens, `must have at most ${mostTokens} tokens`),
+  v.map(v.pipe(v.string(), v.maxLength(longestToken)), id),
+);
+const part = v.nullish(v.looseObject({ type: v.string() }));
+
+const file = v.object({
+  added_tokens: v.optional(v.pipe(v.array(addedToken), v.maxLength(mostTokens)), []),
+  normalizer: part,
+  pre_tokenizer: part,
+  model: v.variant('type', [
+    v.object({
+      type: v.literal('BPE'),
+      vocab,
+      merges: v.pipe(v.array(merge), v.maxLength(mostTokens)),
+      dropout: v.nullish(v.literal(0, 'must be 0')),
+      continuing_subword_prefix: v.nullish(v.literal('', 'must be empty')),
+      end_of_word_suffix: v.nullish(v.literal('', 'must be empty')),
+      byte_fallback: v.nullish(v.literal(false, 'must be false')),
+      ignore_merges: v.nullish(v.boolean()),
+    }),
+    v.object({ type: v.literal('WordLevel'), vocab, unk_token: content }),
+  ]),
+});
+type File = v.InferOutput<typeof file>;
+
+const refuse = (why: string): never => {
+  throw new DataError(`tokenizer.json: ${why}`);
+};
+
+/** Whether a parsed JSON value is meant to be a tokenizer.json file. */
+export const isTokenizerJson = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'model' in value;
+
+/** The tokenizer of a parsed tokenizer.json. DataError where it is none, or of a kind that is not supported. */
+export function readTokenizerJson(value: unknown): Tokenizer {
+  const result = v.safeParse(file, value);
+  if (!result.success) {
+    const [issue] = result.issues;
+    return refuse(`${v.getDotPath(issue)?.slice(0, 80) ?? 'JSON'}: ${issue.message.slice(0, 200)}`);
+  }
+  const { normalizer, added_tokens, model } = result.output;
+  if (normalizer)
+    refuse(`normalizer ${normalizer.type.slice(0, 40)} is not supported; only files without one are`);
+  const single = added_tokens.find((token) => token.single_word);
+  if (single)
+    refuse(
+      `added token ${JSON.stringify(single.content.slice(0, 40))} is single_word, which is not supported`,
+    );
+  const namesById = tokenNames(model.vocab);
+  return model.type === 'BPE' ? bpe(result.output, namesById) : words(result.output, namesById);
+}
+
+/** Token names by id. */
+function tokenNames(vocab: ReadonlyMap<string, number>): (string | undefined)[] {
+  const names: (string | undefined)[] = [];
+  for (const [name, number] of vocab) {
+    // An id far beyond the number of tokens would make a table of holes.
+    while (names.length <= number) names.push(undefined);
+    if (names[number] !== undefined) refuse(`two tokens have the id ${number}`);
+    names[number] = name;
+  }
+  return names;
+}
+
+function bpe(
+  { added_tokens, pre_tokenizer, model }: File,
+  names: readonly (string | undefined)[],
+): Tokenizer {
+  if (model.type !== 'BPE') return refuse('model: BPE expected');
+  const { pattern, addPrefixSpace } = splitOf(pre_tokenizer);
+  const added = new Map(added_tokens.map((token) => [token.id, token]));
+  if (added.size < added_tokens.length) refuse('two added tokens have the same id');
+  const tokens = names.map((name, number) => {
+    if (name === undefined || added.has(number)) return undefined;
+    return byteLevelBytes(name) ?? refuse(`token ${number} has characters that stand for no byte`);
+  });
+  while (tokens.length <= Math.max(-1, ...added.keys())) tokens.push(undefined);
+  const hole = tokens.findIndex((token, number) => token === undefined && !added.has(number));
+  if (hole >= 0) refuse(`no token has the id ${hole}, although there are higher ones`);
+  const merges = model.merges.map((each): Merge => {
+    const [left, right] = typeof each === 'string' ? each.split(' ') : each;
+    const ids = [left, right, left + right].map((name) => model.vocab.get(name) ?? -1);
+    if (ids.some((number) => number < 0 || tokens[number] === undefined))
+      refuse(`merge ${JSON.stringify(`${left} ${right}`.slice(0, 80))} is of tokens that are not in vocab`);
+    return ids as unknown as Merge;
+  });
+  const bytes = new Set(tokens.flatMap((token) => (token?.length === 1 ? [token[0]] : [])));
+  if (bytes.size < 256)
+    refuse(`vocab has tokens for ${bytes.size} of the 256 bytes; it is no byte-level vocabulary`);
+  const addedTokens: AddedToken[] = [...added.values()].map(({ single_word: _, ...token }) => token);
+  const ignoreMerges = model.ignore_merges ?? false;
+  return new BpeTokenizer({ tokens, merges, addedTokens, pattern, addPrefixSpace, ignoreMerges });
+}
+
+const byteLevelSchema = v.object({
+  type: v.literal('ByteLevel'),
+  add_prefix_space: v.optional(v.boolean(), true),
+  use_regex: v.optional(v.boolean(), true),
+});
+const sequenceSchema = v.object({
+  type: v.literal('Sequence'),
+  pretokenizers: v.strictTuple([
+    v.object({
+      type: v.literal('Split'),
+      pattern: v.object({ Regex: v.string() }),
+      behavior: v.literal('Isolated'),
+      invert: v.optional(v.literal(false), false),
+    }),
+    byteLevelSchema,
+  ]),
+});
+
+/** How the text is cut before merging: as GPT-2, or by an expression that is one of those known here. */
+function splitOf(preTokenizer: unknown): { pattern: SplitPattern; addPrefixSpace: boolean } {
+  const plain = v.safeParse(byteLevelSchema, preTokenizer);
+  if (plain.success && plain.output.use_regex) {
+    return { pattern: 'gpt2', addPrefixSpace: plain.output.add_prefix_space };
+  }
+  const sequence = v.safeParse(sequenceSchema, preTokenizer);
+  if (sequence.success) {
+    const [split, byteLevel] = sequence.output.pretokenizers;
+    const pattern = (Object.keys(splitExpressions) as SplitPattern[]).find(
+      (name) => splitExpressions[name] === split.pattern.Regex,
+    );
+    if (pattern && !byteLevel.use_regex) return { pattern, addPrefixSpace: byteLevel.add_prefix_space };
+  }
+  return refuse(
+    `pre_tokenizer is not supported; it must be ByteLevel, or Split by the expression of ${Object.keys(splitExpressions).join(', ')} and then ByteLevel`,
+  );
+}
+
+function words(
+  { added_tokens, pre_tokenizer, model }: File,
+  names: readonly (string | undefined)[],
+): Tokenizer {
+  if (model.type !== 'WordLevel') return refuse('model: WordLevel expected');
+  if (pre_tokenizer?.type !== 'WhitespaceSplit')
+    refuse('pre_tokenizer of a WordLevel model must be WhitespaceSplit; others are not supported');
+  const missing = names.indexOf(undefined);
+  if (missing >= 0) refuse(`no token has the id ${missing}, although there are higher ones`);
+  const special = new Set<number>();
+  for (const { id: number, content: name, special: isSpecial } of added_tokens) {
+    if (names[number] !== name || !isSpecial)
+      refuse(
+        `added token ${JSON.stringify(name.slice(0, 40))} must be special and stand in vocab under its id`,
+      );
+    special.add(number);
+  }
+  const unknown = model.vocab.get(model.unk_token) ?? -1;
+  if (unknown < 0) refuse(`unk_token ${JSON.stringify(model.unk_token.slice(0, 40))} is not in vocab`);
+  special.add(unknown);
+  const tokenizer = new WordTokenizer({
+    words: names as string[],
+    specialIds: [...special].sort((a, b) => a - b),
+  });
+  if (tokenizer.specialTokens.unk === undefined)
+    refuse(`unk_token ${JSON.stringify(model.unk_token.slice(0, 40))} is not written as an unknown token is`);
+  return tokenizer;
+}
