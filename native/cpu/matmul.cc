@@ -112,7 +112,7 @@ void by_rows(const Block& block, const float* packed, int64_t first_panel) {
       const bool narrow = p.n - j * TILE_COLUMNS <= LANES / 2;
       // The rows of a that come next are fetched during the first tile, the next panel of b during any other.
       Lines ahead = {b.data + p.k * TILE_COLUMNS, 0, CACHE_LINE};
-      if (!block.packed && j == block.column_begin) ahead = {from(p.a, block.rows.start(i + 1), block.start).data, 0, CACHE_LINE};
+      if (!block.packed && j == block.column_begin) ahead.data = from(p.a, block.rows.start(i + 1), block.start).data;
       block.multiply(i, j, narrow ? nullptr : &b, ahead);
     }
 }
