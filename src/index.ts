@@ -64,6 +64,7 @@ export {
 } from './objectives/sequenceToSequence.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
+export { type Precision, precisions } from './shape/dtype.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';

@@ -39,6 +39,7 @@ export const plan = defineCommand({
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
+      precision: settings.precision,
       recompute: settings.recompute,
     });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));

@@ -42,6 +42,7 @@ export const train = defineCommand({
       maxSteps,
       gradientAccumulationSteps: settings.gradientAccumulationSteps,
       seed: settings.seed,
+      precision: settings.precision,
       evalEvery: settings.evalEvery,
       evalBatches: settings.evalBatches,
       checkpointEvery: settings.checkpointEvery,

@@ -4,6 +4,7 @@ import type { DecoderConfig } from '../models/config.js';
 import { Decoder } from '../models/decoder.js';
 import { parameterTable } from '../models/parameterTable.js';
 import { causal } from '../objectives/causal.js';
+import type { Precision } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
 import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
@@ -17,6 +18,8 @@ export interface PlanOptions {
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
   readonly labelSmoothing?: number;
+  /** Default float32. */
+  readonly precision?: Precision;
   /** Whether blocks are computed a second time in the backward pass. Default false. */
   readonly recompute?: boolean;
 }
@@ -60,6 +63,7 @@ export function planTraining(options: PlanOptions): TrainingPlan {
       rows: batchSize,
       optimizer,
       clip,
+      precision: options.precision,
       compile: { recompute },
     });
   const builder = builderOf(options.recompute ?? false);

@@ -12,6 +12,7 @@ import {
   positiveNumber,
   text,
 } from '../models/settingFields.js';
+import { precisions } from '../shape/dtype.js';
 
 export const dataEntries = {
   data: v.optional(text('Corpus: text8, sotu, a text file or a folder of text files'), 'sotu'),
@@ -95,6 +96,10 @@ export const optimizationEntries = {
       unit: 'updates',
     }),
     10,
+  ),
+  precision: v.optional(
+    choice(precisions, 'What matrices and activations are; masters and optimizer state are always float32'),
+    'float32',
   ),
   seed: v.optional(nonNegativeInteger('Seed of the weights, the order of the data and dropout'), 1),
 } satisfies v.ObjectEntries;
