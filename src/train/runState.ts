@@ -110,6 +110,19 @@ export class RunState {
     await this.mirror.refresh();
   }
 
+  /** Takes over the tensors of a checkpoint that fit by name and shape; returns the names of those that it has not. */
+  async adoptWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<{ taken: number; missing: string[] }> {
+    const missing: string[] = [];
+    await readTensors(
+      `${folder}/${weightsName}`,
+      this.tensors,
+      (offset, values) => this.session.write('parameters', offset, values),
+      (name) => missing.push(name),
+    );
+    await this.mirror.refresh();
+    return { taken: this.tensors.length - missing.length, missing };
+  }
+
   /** Where the run of a checkpoint was. */
   static async positionOf(checkpoint: Checkpoint): Promise<RunPosition> {
     const position = (await readCheckpointJson(checkpoint, positionName)) as RunPosition;

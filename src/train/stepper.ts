@@ -17,6 +17,8 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly model: Model;
   readonly objective: Objective<Model, Data>;
   readonly data: Data;
+  /** Size of the model's vocabulary. Default: the tokenizer's; more where special tokens stand behind it. */
+  readonly vocabSize?: number;
   readonly optimizer: OptimizerSettings;
   readonly batchSize: number;
   readonly maxSteps: number;
@@ -51,6 +53,7 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
   readonly slots: TrainingSlots;
   readonly mirror: ParameterMirror;
   readonly batches: TrainingBatches;
+  readonly vocabSize: number;
   /** Whether an update may be queued while another runs: one program an update, no accumulation between them. */
   readonly queues: boolean;
   private readonly builder: ProgramBuilder<Model, Data>;
@@ -62,7 +65,8 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps, seed } = options;
     const { precision } = options;
     this.table = parameterTable(model);
-    const vocabSize = data.tokenizer?.vocabSize ?? 0;
+    const vocabSize = options.vocabSize ?? data.tokenizer?.vocabSize ?? 0;
+    this.vocabSize = vocabSize;
     this.builder = new ProgramBuilder(this.table, {
       model,
       objective,

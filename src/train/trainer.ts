@@ -89,6 +89,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
         { out },
       );
     }
+    if (!resume) yield* this.adoptWeights();
     if (out) {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
@@ -260,7 +261,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       batches = objective.evaluation(data, part, {
         batchSize,
         seed,
-        vocabSize: data.tokenizer?.vocabSize ?? 0,
+        vocabSize: this.stepper.vocabSize,
       });
       this.parts.set(part, batches);
     }
@@ -305,6 +306,20 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Starts from the weights of initFrom, and says which of the model's it has not. */
+  private async *adoptWeights(): AsyncGenerator<TrainingEvent> {
+    const { initFrom } = this.options;
+    if (initFrom === undefined || this.step > 0) return;
+    const { taken, missing } = await this.state.adoptWeights(await openCheckpoint(initFrom));
+    if (taken === 0) {
+      throw new CheckpointError(
+        `${initFrom} has no tensor that the model can take; its names and shapes are others`,
+      );
+    }
+    const others = missing.length ? `; these start anew: ${missing.join(', ')}` : '';
+    yield { event: 'notice', step: 0, message: `${taken} tensors are those of ${initFrom}${others}` };
   }
 
   private async *resumeRun(checkpoint: Checkpoint, position: RunPosition): AsyncGenerator<TrainingEvent> {
