@@ -54,6 +54,8 @@ export { type Pooling, pool } from './models/pooling.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
 export * from './objectives/classification.js';
+export * from './objectives/completion.js';
+export * from './objectives/masked.js';
 export type { MetricName, Metrics } from './objectives/metrics.js';
 export * from './objectives/objective.js';
 export {
@@ -62,6 +64,7 @@ export {
   type SequenceToSequenceOptions,
   sequenceToSequence,
 } from './objectives/sequenceToSequence.js';
+export * from './objectives/spanCorruption.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export { type Precision, precisions } from './shape/dtype.js';

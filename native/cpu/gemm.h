@@ -16,6 +16,9 @@ constexpr int TILE_ROWS = 6;
 constexpr int TILE_COLUMNS = 2 * LANES;
 constexpr int PANEL_ROWS = (TILE_ROWS + LANES - 1) / LANES * LANES;  // width of a panel of a
 constexpr int CACHE_LINE = 16;                                       // floats
+// Steps of depth between two jumps. A narrow tile has so few multiplications a step that counting it shows, where a
+// neighbour shares the core.
+constexpr int UNROLLED = LANES == 8 ? 4 : 1;
 
 // One operand: element (line, depth) stands at data[line * line_stride + depth * depth_stride].
 template <typename T>
@@ -97,6 +100,7 @@ static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_
   constexpr int AHEAD_LINES = PACKED || VECTORS * LANES < CACHE_LINE ? 1 : VECTORS * LANES / CACHE_LINE;
   Vector sum[ROWS][VECTORS] = {};
   const int64_t a_row = PACKED ? 1 : a.line_stride, a_step = PACKED ? PANEL_ROWS : a.depth_stride;
+#pragma GCC unroll UNROLLED
   for (int64_t k = 0; k < depth; k++) {
 #pragma GCC unroll 16
     for (int j = 0; j < AHEAD_LINES; j++) __builtin_prefetch(ahead.data + k * ahead.depth_stride + j * CACHE_LINE, 0, 2);

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { classify } from './classify.js';
 import { main } from './commandLine.js';
 import { doctor } from './doctor.js';
 import { evaluate } from './evaluate.js';
@@ -14,6 +15,7 @@ import { verify } from './verify.js';
 process.exitCode = await main(process.argv.slice(2), [
   train,
   evaluate,
+  classify,
   generate,
   translate,
   prepare,

@@ -20,8 +20,8 @@ export const modelEntries = {
     choice(
       modelTypes,
       'Family whose architecture the settings below start from: gpt2 and llama are decoders, bert an encoder, bart and marian both',
+      { defaultFrom: 'the objective: gpt2, bert, bart or marian' },
     ),
-    'gpt2',
   ),
   hiddenSize: v.optional(positiveInteger('Width of the residual stream', { unit: 'features' }), 128),
   numHiddenLayers: v.optional(

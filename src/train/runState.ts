@@ -28,6 +28,8 @@ export interface RunPosition {
   /** Losses of the latest steps, oldest first. */
   readonly recentLosses: readonly number[];
   readonly earlyStopping: EarlyStoppingState;
+  /** How a GPU computed matrix products (`SessionStats.matmulChoices`); absent from older checkpoints. */
+  readonly matmulChoices?: string;
   /** Settings that a resumed run must share, and what it ran on. */
   readonly run: Readonly<Record<string, unknown>>;
 }
@@ -108,18 +110,35 @@ export class RunState {
     await this.mirror.refresh();
   }
 
-  /** Puts weights and optimizer state back and returns where the run was. */
-  async restoreAll(checkpoint: Checkpoint): Promise<RunPosition> {
+  /** Takes over the tensors of a checkpoint that fit by name and shape; returns the names of those that it has not. */
+  async adoptWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<{ taken: number; missing: string[] }> {
+    const missing: string[] = [];
+    await readTensors(
+      `${folder}/${weightsName}`,
+      this.tensors,
+      (offset, values) => this.session.write('parameters', offset, values),
+      (name) => missing.push(name),
+    );
+    await this.mirror.refresh();
+    return { taken: this.tensors.length - missing.length, missing };
+  }
+
+  /** Where the run of a checkpoint was. */
+  static async positionOf(checkpoint: Checkpoint): Promise<RunPosition> {
     const position = (await readCheckpointJson(checkpoint, positionName)) as RunPosition;
     if (position?.version !== 1 || !Number.isSafeInteger(position.step)) {
       throw new CheckpointError(
         `${checkpoint.folder}/${positionName} is no position of a run; start the run anew`,
       );
     }
+    return position;
+  }
+
+  /** Puts weights and optimizer state back. */
+  async restoreAll(checkpoint: Checkpoint): Promise<void> {
     await this.restoreWeights(checkpoint);
     await readTensors(`${checkpoint.folder}/${optimizerName}`, this.optimizerSlots(), (offset, values) =>
       this.session.write('optimizerState', offset, values),
     );
-    return position;
   }
 }

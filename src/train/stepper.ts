@@ -17,6 +17,8 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly model: Model;
   readonly objective: Objective<Model, Data>;
   readonly data: Data;
+  /** Size of the model's vocabulary. Default: the tokenizer's; more where special tokens stand behind it. */
+  readonly vocabSize?: number;
   readonly optimizer: OptimizerSettings;
   readonly batchSize: number;
   readonly maxSteps: number;
@@ -29,6 +31,7 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly precision?: Precision;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
+  readonly tf32?: boolean;
 }
 
 /** What one update reports. */
@@ -50,6 +53,7 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
   readonly slots: TrainingSlots;
   readonly mirror: ParameterMirror;
   readonly batches: TrainingBatches;
+  readonly vocabSize: number;
   /** Whether an update may be queued while another runs: one program an update, no accumulation between them. */
   readonly queues: boolean;
   private readonly builder: ProgramBuilder<Model, Data>;
@@ -61,7 +65,8 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps, seed } = options;
     const { precision } = options;
     this.table = parameterTable(model);
-    const vocabSize = data.tokenizer?.vocabSize ?? 0;
+    const vocabSize = options.vocabSize ?? data.tokenizer?.vocabSize ?? 0;
+    this.vocabSize = vocabSize;
     this.builder = new ProgramBuilder(this.table, {
       model,
       objective,
@@ -75,17 +80,21 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     this.slots = this.builder.slots;
     this.batches = objective.training(data, { batchSize, gradientAccumulationSteps, seed, vocabSize });
     this.queues = gradientAccumulationSteps === 1;
-    this.session = Session.open({ device: options.device, threads: options.threads });
+    this.session = Session.open({
+      device: options.device,
+      threads: options.threads,
+      tf32: options.tf32,
+    });
     this.mirror = new ParameterMirror(this.session, this.table, precision ?? 'float32');
   }
 
-  /** Compiles, loads and gives parameters their first values, once. */
-  load(): Promise<void> {
-    this.loading ??= this.loadOnce();
+  /** Compiles, loads and gives parameters their first values, once; `matmulChoices` as for Session.load. */
+  load(matmulChoices?: string): Promise<void> {
+    this.loading ??= this.loadOnce(matmulChoices);
     return this.loading;
   }
 
-  private async loadOnce(): Promise<void> {
+  private async loadOnce(matmulChoices?: string): Promise<void> {
     const { model, seed } = this.options;
     const kinds: TrainingProgram[] = this.queues
       ? ['step', 'evaluate']
@@ -94,6 +103,7 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     const loaded = await LoadedProgram.load(
       this.session,
       built.flatMap(({ programs }) => programs),
+      matmulChoices,
     );
     this.programs = new Map(built.map(({ kind, programs }) => [kind, loaded.splice(0, programs.length)]));
     for (const { entry, values } of initialValues(model, this.table, seed)) {

@@ -1,4 +1,5 @@
 import {
+  type Checkpoint,
   hasCheckpoints,
   latestCheckpoint,
   openCheckpoint,
@@ -18,6 +19,7 @@ import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
 import { EarlyStopping, watchedOf } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
+import { changedMatmulChoices } from './matmulChoices.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
 import { type FilledOptions, fillOptions, longestRow, type TrainerOptions } from './trainerOptions.js';
@@ -77,14 +79,17 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
   /** Trains until maxSteps, an early stop or the signal, and reports as it goes. */
   async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingEvent> {
     const { out, resume } = this.options;
-    await this.stepper.load();
-    if (resume) yield* this.resumeRun();
+    const checkpoint = resume ? await latestCheckpoint(out!) : undefined;
+    const position = checkpoint && (await RunState.positionOf(checkpoint));
+    await this.stepper.load(position?.matmulChoices);
+    if (checkpoint && position) yield* this.resumeRun(checkpoint, position);
     else if (out && (await hasCheckpoints(out))) {
       throw new ConfigError(
         `${out} holds checkpoints of an earlier run; resume it, or choose another folder`,
         { out },
       );
     }
+    if (!resume) yield* this.adoptWeights();
     if (out) {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
@@ -256,7 +261,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       batches = objective.evaluation(data, part, {
         batchSize,
         seed,
-        vocabSize: data.tokenizer?.vocabSize ?? 0,
+        vocabSize: this.stepper.vocabSize,
       });
       this.parts.set(part, batches);
     }
@@ -303,13 +308,26 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     return this.close();
   }
 
-  private async *resumeRun(): AsyncGenerator<TrainingEvent> {
+  /** Starts from the weights of initFrom, and says which of the model's it has not. */
+  private async *adoptWeights(): AsyncGenerator<TrainingEvent> {
+    const { initFrom } = this.options;
+    if (initFrom === undefined || this.step > 0) return;
+    const { taken, missing } = await this.state.adoptWeights(await openCheckpoint(initFrom));
+    if (taken === 0) {
+      throw new CheckpointError(
+        `${initFrom} has no tensor that the model can take; its names and shapes are others`,
+      );
+    }
+    const others = missing.length ? `; these start anew: ${missing.join(', ')}` : '';
+    yield { event: 'notice', step: 0, message: `${taken} tensors are those of ${initFrom}${others}` };
+  }
+
+  private async *resumeRun(checkpoint: Checkpoint, position: RunPosition): AsyncGenerator<TrainingEvent> {
     const out = this.options.out!;
-    const checkpoint = await latestCheckpoint(out);
     for (const { folder, reason } of checkpoint.skipped) {
       yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
     }
-    const position = await this.state.restoreAll(checkpoint);
+    await this.state.restoreAll(checkpoint);
     const now = this.runSettings();
     // Before there was a choice, everything was float32.
     for (const [name, before] of Object.entries({ precision: 'float32', ...position.run })) {
@@ -328,6 +346,9 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
       yield { event: 'notice', step: position.step, message };
     }
+    const { device, matmulChoices } = this.stepper.session.stats();
+    const changed = changedMatmulChoices(position.matmulChoices ?? '', matmulChoices);
+    if (device === 'cuda' && changed) yield { event: 'notice', step: position.step, message: changed };
     this.step = position.step;
     this.evaluationDue = position.evaluationDue;
     this.recentLosses = [...position.recentLosses];
@@ -341,6 +362,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       evaluationDue: this.evaluationDue,
       recentLosses: this.recentLosses,
       earlyStopping: this.earlyStopping.state,
+      matmulChoices: this.stepper.session.stats().matmulChoices,
       run: this.runSettings(),
     };
   }
@@ -360,6 +382,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       clip,
       precision,
       ...this.stepper.batches.data,
+      tf32: this.options.tf32 ?? false,
       isa: this.stepper.session.stats().isa,
     };
   }

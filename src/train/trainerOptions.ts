@@ -43,6 +43,8 @@ interface Defaults {
   readonly checkpointEvery: number;
   /** Goes on from the newest whole checkpoint in `out`. */
   readonly resume: boolean;
+  /** Run or checkpoint whose tensors are taken over where name and shape fit, before the first step. Not when resuming. */
+  readonly initFrom?: string;
   /** Kept as settings.json beside the weights, for whoever opens them: where the data came from, how it was cut. */
   readonly settings: Readonly<Record<string, unknown>>;
 }

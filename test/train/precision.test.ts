@@ -5,7 +5,8 @@ import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
 import { CheckpointError, ConfigError } from '#src/errors.js';
 import { PretrainedModel } from '#src/generate/pretrained.js';
 import { planTraining } from '#src/inspect/plan.js';
-import { decoderConfig } from '#src/models/config.js';
+import { Decoder } from '#src/models/decoder.js';
+import { causal } from '#src/objectives/causal.js';
 import type { TrainingEvent } from '#src/train/events.js';
 import { adamw } from '#src/train/optimizer.js';
 import type { Trainer } from '#src/train/trainer.js';
@@ -128,15 +129,16 @@ test('another precision is refused', (t) => {
 test('the plan: activations take half, and the mirror half of the parameters', (t) => {
   const plan = (precision: 'float32' | 'bf16') =>
     planTraining({
-      config: decoderConfig({
+      model: new Decoder({
         vocabSize: 256,
         hiddenSize: 256,
         numHiddenLayers: 4,
         numAttentionHeads: 4,
         maxPositionEmbeddings: 256,
       }),
+      objective: causal({ sequenceLength: 256 }),
+      vocabSize: 256,
       batchSize: 8,
-      sequenceLength: 256,
       gradientAccumulationSteps: 1,
       optimizer: adamw(),
       clip: { mode: 'norm', maximum: 1 },

@@ -156,7 +156,7 @@ std::string run_once(Backend& backend, const Sample& sample) {
 
 // Fresh memory for each setting; eager, captured, replayed.
 std::string run_sample(const Sample& sample) {
-  const std::unique_ptr<Backend> backend = cuda::open(0);
+  const std::unique_ptr<Backend> backend = cuda::open(0, false);
   backend->allocate(sample.program.bytes, {&sample.program});
   for (const char* how : {"eager", "captured", "replayed"}) {
     if (IS_SANITIZED && *how != 'e') break;
