@@ -62,6 +62,8 @@ export { WordVectors } from './models/wordVectors.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
 export * from './objectives/classification.js';
+export * from './objectives/completion.js';
+export * from './objectives/masked.js';
 export type { MetricName, Metrics } from './objectives/metrics.js';
 export * from './objectives/objective.js';
 export {
@@ -70,8 +72,10 @@ export {
   type SequenceToSequenceOptions,
   sequenceToSequence,
 } from './objectives/sequenceToSequence.js';
+export * from './objectives/spanCorruption.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
+export { type Precision, precisions } from './shape/dtype.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';

@@ -5,14 +5,14 @@ import { attention, attentionBackwardOp } from '#src/ops/attention.js';
 import { encodeScalars } from '#src/ops/scalars.js';
 import { RandomStream } from '#src/random/stream.js';
 import { type Device, Session } from '#src/runtime/session.js';
-import { dtypeBytes } from '#src/shape/dtype.js';
+import { dtypeBytes, type Precision, precisions } from '#src/shape/dtype.js';
 import { type Shape, sizeOf } from '#src/shape/shape.js';
 import { median } from '../machine.js';
 import { ask } from './peers.js';
 import { type Stage, verdict } from './stage.js';
 
 interface AttentionCase {
-  readonly precision: 'bf16' | 'float32';
+  readonly precision: Precision;
   readonly batchSize: number;
   readonly sequenceLength: number;
   readonly heads: number;
@@ -23,13 +23,13 @@ interface Direction {
   readonly teraflops: number;
 }
 
-const precisions = ['float32', 'bf16'] as const;
 /** All have as many tokens and the same width of the model, so that only the length changes how much there is to do. */
 const [tokens, hiddenSize] = [16384, 2048];
 
 function casesOf(quick: boolean): AttentionCase[] {
   if (quick) {
-    return [{ precision: 'float32', batchSize: 1, sequenceLength: 64, heads: 2, headDim: 32 }];
+    const shape = { batchSize: 1, sequenceLength: 64, heads: 2, headDim: 32 };
+    return precisions.map((precision) => ({ precision, ...shape }));
   }
   // bf16 first: time may run out.
   return precisions.toReversed().flatMap((precision) =>

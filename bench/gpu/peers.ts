@@ -1,5 +1,6 @@
 // PyTorch beside the cases of the GPU benchmark: a script of bench/peers/torch in a process for each way of running it.
 import { spawnSync } from 'node:child_process';
+import type { Precision } from '#src/shape/dtype.js';
 import type { GpuCase } from './cases.js';
 
 const folder = 'bench/peers/torch';
@@ -15,6 +16,7 @@ export interface PeerResult {
 
 /** A case with what was measured so far. */
 export interface Case extends GpuCase {
+  readonly precision: Precision;
   readonly tokens?: number;
   readonly ours?: { readonly milliseconds: { readonly median: number }; readonly tokensPerSecond: number };
   readonly notRun?: string;
@@ -86,7 +88,7 @@ function measureWay(shape: Case, way: (typeof ways)[number], secondsLeft: () => 
     if (answer.outOfMemory && batchSize > 1) continue;
     const rate = answer.tokensPerSecond;
     const ratio = typeof rate === 'number' && shape.ours ? shape.ours.tokensPerSecond / rate : undefined;
-    console.log(`${shape.name}, ${name}: ${JSON.stringify(answer.milliseconds ?? answer)}`);
+    console.log(`${shape.name}, PyTorch, ${name}: ${JSON.stringify(answer.milliseconds ?? answer)}`);
     return { way: name, batchSize, ...answer, ratio };
   }
 }
@@ -95,7 +97,8 @@ function measureWay(shape: Case, way: (typeof ways)[number], secondsLeft: () => 
 export function measurePeers(cases: readonly Case[], secondsLeft: () => number, onResult: () => void): void {
   for (const way of ways) {
     for (const shape of cases) {
-      if (!shape.ours) continue;
+      // tf32 is a way to compute with float32 operands.
+      if (!shape.ours || (way.precision === 'bf16') !== (shape.precision === 'bf16')) continue;
       shape.peers ??= [];
       shape.peers.push(measureWay(shape, way, secondsLeft));
       onResult();

@@ -185,7 +185,7 @@ class Cublas::Description {
   const Functions& f_;
 };
 
-Cublas::Cublas(CublasSearch& search) {
+Cublas::Cublas(CublasSearch& search, const std::string& known) {
   search = CublasSearch();
   const char* const asked = getenv("HEDDLE_CUBLAS");
   if (asked && std::string(asked) == "0") {
@@ -199,7 +199,9 @@ Cublas::Cublas(CublasSearch& search) {
     else if (file.find('/') != std::string::npos) search.tried.push_back(file + ": " + problem);
     return problem.empty();
   };
-  for (const std::string& file : library_files("HEDDLE_CUBLAS", names, "cublas"))
+  const std::vector<std::string> files =
+      known.empty() ? library_files("HEDDLE_CUBLAS", names, "cublas") : std::vector<std::string>{known};
+  for (const std::string& file : files)
     if (attempt(file)) return;
   search.reason = asked && *asked       ? "HEDDLE_CUBLAS=" + std::string(asked) + " names no library that can be used"
                   : search.tried.empty() ? "libcublasLt was not found; HEDDLE_CUBLAS may name it"

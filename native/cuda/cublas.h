@@ -37,8 +37,8 @@ struct CublasAlgorithm {
 class Cublas {
  public:
   // The first that can be used of: HEDDLE_CUBLAS (a file or a folder; 0 means none), the loader's path, CUDA_HOME, CUDA_PATH,
-  // the usual folders and those of Python packages.
-  explicit Cublas(CublasSearch& search);
+  // the usual folders and those of Python packages. Or `file` alone, where an earlier search found it.
+  explicit Cublas(CublasSearch& search, const std::string& file = "");
   ~Cublas();
   Cublas(const Cublas&) = delete;
 

@@ -4,6 +4,7 @@
 // 2 to 20 candidates of 7 runs each, once for each kind of product in a process.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <sstream>
@@ -263,6 +264,8 @@ TimedChoice time_candidates(const Call& call, const std::vector<MatmulContext>& 
 // The choices of this process: sessions that come and go compute the same products the same way.
 struct Pinned {
   std::mutex mutex;
+  // The library found for each value of HEDDLE_CUBLAS, empty where none was: folders are searched once.
+  std::map<std::string, std::string> files;
   std::map<std::string, TimedChoice> choices;  // by device, library and kind
 };
 Pinned& pinned() {
@@ -335,15 +338,22 @@ MatmulChoice MatmulTuner::choose(const Call& call, Stream stream) {
   context.tf32 = tf32_;
   Call described = call;
   described.context = &context;
-  if (!cublas_) cublas_ = std::make_unique<Cublas>(search_);
+  Pinned& all = pinned();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  if (!cublas_) {
+    const char* const asked = getenv("HEDDLE_CUBLAS");
+    const auto known = all.files.find(asked ? asked : "");
+    if (known != all.files.end() && known->second.empty()) return MatmulChoice();
+    CublasSearch search;
+    cublas_ = std::make_unique<Cublas>(search, known == all.files.end() ? "" : known->second);
+    all.files[asked ? asked : ""] = search.file;
+  }
   if (!cublas_->is_loaded() || extent_of(call.in[0], 0, call.in[0].rank) == 0 || extent_of(call.in[1], 0, call.in[1].rank) == 0)
     return MatmulChoice();
   const std::string kind = kind_of(call, tf32_);
   int device = 0;
   check(cudaGetDevice(&device), "asking for the device");
   const std::string place = std::to_string(device) + " " + cublas_->version() + " " + kind;
-  Pinned& all = pinned();
-  std::lock_guard<std::mutex> lock(all.mutex);
   auto found = all.choices.find(place);
   if (found == all.choices.end()) found = all.choices.emplace(place, find(kind, described, stream)).first;
   chosen_[kind] = found->second;

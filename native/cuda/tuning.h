@@ -35,7 +35,6 @@ class MatmulTuner {
 
   const bool tf32_;
   std::unique_ptr<Cublas> cublas_;  // loaded when the first product comes
-  CublasSearch search_;
   std::map<std::string, std::string> earlier_;  // names of choices by kind
   std::map<std::string, TimedChoice> chosen_;
 };

@@ -4,6 +4,7 @@ import { score } from '../evaluate/score.js';
 import { TrainedModel } from '../evaluate/trainedModel.js';
 import { choice, onOff, positiveInteger, text } from '../models/settingFields.js';
 import type { Device } from '../runtime/session.js';
+import { precisions } from '../shape/dtype.js';
 import { objectiveEntries } from '../train/objectiveSettings.js';
 import { dataEntries, runEntries } from '../train/settings.js';
 import { openTask } from '../train/tasks.js';
@@ -31,6 +32,9 @@ const schema = v.strictObject({
   ),
   similarity: v.optional(text('Word pairs with a similarity each, to be compared with the vectors of words')),
   analogies: v.optional(text('Analogies in the format of questions-words.txt, for the vectors of words')),
+  precision: v.optional(
+    choice(precisions, 'What matrices, activations and the KV cache are', { defaultFrom: 'as in training' }),
+  ),
   device: runEntries.device,
   threads: runEntries.threads,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
@@ -45,8 +49,8 @@ export const evaluate = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     if (settings.similarity !== undefined || settings.analogies !== undefined)
       return evaluateVectors(settings, { stdout });
-    const { model: folder, part, batchSize, device, threads, json, ...others } = settings;
-    await using trained = await TrainedModel.open(folder, { device: device as Device, threads });
+    const { model: folder, part, batchSize, device, threads, precision, json, ...others } = settings;
+    await using trained = await TrainedModel.open(folder, { device: device as Device, threads, precision });
     const known = trainedSettings(trained, others);
     const task = await openTask(known.settings, {
       tokenizer: trained.tokenizer,

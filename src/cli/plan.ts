@@ -35,6 +35,7 @@ export const plan = defineCommand({
       gradientAccumulationSteps,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
+      precision: settings.precision,
       recompute: settings.recompute,
     };
     const planned = planTraining({ ...(await plannedTask(settings, vocabSize, signal)), ...how });

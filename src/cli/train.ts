@@ -37,6 +37,7 @@ export const train = defineCommand({
       maxSteps,
       gradientAccumulationSteps: settings.gradientAccumulationSteps,
       seed: settings.seed,
+      precision: settings.precision,
       evalEvery: settings.evalEvery,
       evalBatches: settings.evalBatches,
       checkpointEvery: settings.checkpointEvery,
@@ -47,10 +48,10 @@ export const train = defineCommand({
       out,
       device: settings.device as Device,
       threads: settings.threads,
-      tf32: settings.tf32,
       earlyStoppingMetric: settings.earlyStoppingMetric,
       initFrom: settings.initFrom,
       settings: task.settings,
+      tf32: settings.tf32,
     });
     try {
       const report = settings.json

@@ -1,5 +1,7 @@
 import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { CheckpointError } from '../errors.js';
+import { ParameterMirror } from '../generate/parameterMirror.js';
+import type { PretrainedOptions } from '../generate/pretrained.js';
 import { checkpointTensors } from '../models/checkpointTensors.js';
 import { type ConfiguredModel, modelFromConfigJson } from '../models/huggingFace.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
@@ -7,7 +9,8 @@ import { readTensors } from '../models/weights.js';
 import type { Module } from '../nn/index.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
-import { Session, type SessionOptions } from '../runtime/session.js';
+import { Session } from '../runtime/session.js';
+import { type Precision, precisions } from '../shape/dtype.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
 import { evaluationPrograms } from './program.js';
@@ -26,21 +29,26 @@ export class TrainedModel {
     /** Folder the weights are in, and what the run that made them wrote beside them. */
     readonly folder: string,
     readonly settings: Readonly<Record<string, unknown>>,
+    readonly precision: Precision,
   ) {}
 
   /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
-  static async open(path: string, options: SessionOptions = {}): Promise<TrainedModel> {
+  static async open(path: string, options: PretrainedOptions = {}): Promise<TrainedModel> {
     const checkpoint = await openCheckpoint(path);
     const model = modelFromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
     const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
-    const settings = await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}));
+    const settings = (await readCheckpointJson(checkpoint, 'settings.json').catch(() => ({}))) as Record<
+      string,
+      unknown
+    >;
     return new TrainedModel(
       Session.open(options),
       model,
       parameterTable(model),
       tokenizer,
       checkpoint.folder,
-      settings as Record<string, unknown>,
+      settings,
+      options.precision ?? precisions.find((name) => name === settings.precision) ?? 'float32',
     );
   }
 
@@ -49,7 +57,7 @@ export class TrainedModel {
     objective: Objective<Module, ObjectiveData>,
     shape: { batchSize: number; vocabSize: number },
   ): Promise<LoadedProgram[]> {
-    const { model, table, session, folder } = this;
+    const { model, table, session, folder, precision } = this;
     const size = 'vocabSize' in model.config ? model.config.vocabSize : shape.vocabSize;
     if (size !== shape.vocabSize) {
       throw new CheckpointError(
@@ -58,11 +66,12 @@ export class TrainedModel {
     }
     const programs = await LoadedProgram.load(
       session,
-      evaluationPrograms(model as Module, table, objective, shape),
+      evaluationPrograms(model as Module, table, objective, { ...shape, precision }),
     );
     await readTensors(`${folder}/model.safetensors`, checkpointTensors(model, table), (offset, values) =>
       session.write('parameters', offset, values),
     );
+    await new ParameterMirror(session, table, precision).refresh();
     return programs;
   }
 

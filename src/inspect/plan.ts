@@ -3,6 +3,7 @@ import { type ArenaName, arenas } from '../graph/graph.js';
 import { parameterTable } from '../models/parameterTable.js';
 import type { Module } from '../nn/index.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
+import type { Precision } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
 import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
@@ -16,6 +17,8 @@ export interface PlanOptions<Model extends Module, Data extends ObjectiveData> {
   readonly gradientAccumulationSteps: number;
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
+  /** Default float32. */
+  readonly precision?: Precision;
   /** Whether blocks are computed a second time in the backward pass. Default false. */
   readonly recompute?: boolean;
 }
@@ -59,6 +62,7 @@ export function planTraining<Model extends Module, Data extends ObjectiveData>(
       rows: batchSize,
       optimizer,
       clip,
+      precision: options.precision,
       compile: { recompute },
     });
   const builder = builderOf(options.recompute ?? false);

@@ -13,6 +13,7 @@ import {
   text,
 } from '../models/settingFields.js';
 import { metricNames } from '../objectives/metrics.js';
+import { precisions } from '../shape/dtype.js';
 import { fineTuningEntries, objectiveEntries } from './objectiveSettings.js';
 import { defaults } from './trainerOptions.js';
 
@@ -103,6 +104,10 @@ export const optimizationEntries = {
       unit: 'updates',
     }),
     10,
+  ),
+  precision: v.optional(
+    choice(precisions, 'What matrices and activations are; masters and optimizer state are always float32'),
+    'float32',
   ),
   seed: v.optional(nonNegativeInteger('Seed of the weights, the order of the data and dropout'), 1),
 } satisfies v.ObjectEntries;
