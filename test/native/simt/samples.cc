@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "../../../native/cuda/backend.h"
+#include "../../../native/numeric.h"
 #include "../check.h"
 #include "simt.h"
 
