@@ -1,9 +1,10 @@
-// npm run bench -- step|soak|memory [--cases a,b] [--peers torch] [--threads N] [--rounds N] [--steps N] [--json]
+// npm run bench -- step|soak|memory|tokenizer [--cases a,b] [--peers torch] [--threads N] [--rounds N] [--steps N] [--data FOLDER] [--json]
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchMemory } from './memory.js';
 import { benchSoak } from './soak.js';
 import { benchStep, defaultStepOptions } from './step.js';
+import { benchTokenizer, defaultTokenizerBenchOptions } from './tokenizer.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -13,6 +14,7 @@ const { positionals, values } = parseArgs({
     threads: { type: 'string' },
     rounds: { type: 'string' },
     steps: { type: 'string' },
+    data: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -29,6 +31,12 @@ const benchmarks: Record<string, () => Promise<object>> = {
     }),
   soak: () => benchSoak({ steps: Number(values.steps ?? 20_000), threads }),
   memory: () => benchMemory({ threads }),
+  tokenizer: () =>
+    benchTokenizer({
+      ...defaultTokenizerBenchOptions,
+      ...(values.data ? { data: values.data } : {}),
+      ...(values.rounds ? { rounds: Number(values.rounds) } : {}),
+    }),
 };
 
 const chosen = benchmarks[positionals[0] ?? 'step'];

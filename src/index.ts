@@ -1,7 +1,11 @@
 /** Train, fine-tune and run Transformers. What is exported here is the public API; all else may change. */
 export { compile, gradients, type Program } from './compile/index.js';
+export { type LabelledOptions, labelledData } from './data/labelled.js';
+export { type AlignedFiles, pairData } from './data/pairs.js';
+export { promptCompletionData } from './data/promptCompletions.js';
 export * from './data/rowData.js';
 export { documentRows, memoryRows, type TokenRows } from './data/rows.js';
+export type { PartFiles, RowDataOptions } from './data/rowTexts.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
 export type { Score } from './evaluate/score.js';
@@ -68,6 +72,7 @@ export {
 } from './objectives/sequenceToSequence.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
+export { type Precision, precisions } from './shape/dtype.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';

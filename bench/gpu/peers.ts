@@ -1,8 +1,8 @@
-// PyTorch beside the cases of the GPU benchmark: bench/peers/torch/cuda_step.py in a process for each way of running it.
+// PyTorch beside the cases of the GPU benchmark: a script of bench/peers/torch in a process for each way of running it.
 import { spawnSync } from 'node:child_process';
 import type { GpuCase } from './cases.js';
 
-const script = 'bench/peers/torch/cuda_step.py';
+const folder = 'bench/peers/torch';
 /** The most that one way may take: compiling GPT-2 takes most of it. */
 const mostSeconds = 240;
 const leastSeconds = 30;
@@ -36,10 +36,15 @@ const ways = [
   { precision: 'float32', mode: 'eager', attention: 'efficient' },
 ] as const;
 
-/** The JSON line that the script ends with, or why there is none. */
-function ask(argument: object, seconds: number): Record<string, unknown> {
+/** The JSON line that a script ends with, or why there is none. */
+export function ask(
+  argument: object,
+  seconds: number,
+  script: 'cuda_step.py' | 'cuda_attention.py' = 'cuda_step.py',
+): Record<string, unknown> {
   const python = process.env.HEDDLE_PYTHON ?? 'python3';
-  const { status, signal, error, stdout, stderr } = spawnSync(python, [script, JSON.stringify(argument)], {
+  const args = [`${folder}/${script}`, JSON.stringify(argument)];
+  const { status, signal, error, stdout, stderr } = spawnSync(python, args, {
     encoding: 'utf8',
     timeout: Math.max(1, Math.round(1000 * seconds)),
     killSignal: 'SIGKILL',

@@ -25,6 +25,13 @@ HEDDLE_DEVICE float widened(bf16 x) { return to_float(x); }
 HEDDLE_EVERYWHERE void set(float& to, float x) { to = x; }
 HEDDLE_EVERYWHERE void set(bf16& to, float x) { to = to_bf16(x); }
 
+// Sixteen bytes of elements that move together: what a thread loads or stores best.
+template <typename T>
+struct alignas(16) Pack {
+  static constexpr int COUNT = 16 / sizeof(T);
+  T element[COUNT];
+};
+
 template <typename Attributes>
 inline const Attributes& attributes_of(const Call& call) {
   return *static_cast<const Attributes*>(call.attributes);

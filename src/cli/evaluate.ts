@@ -8,6 +8,7 @@ import { choice, onOff, positiveInteger, text } from '../models/settingFields.js
 import { causal } from '../objectives/causal.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import type { Device } from '../runtime/session.js';
+import { precisions } from '../shape/dtype.js';
 import { dataEntries, runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
@@ -28,6 +29,9 @@ const schema = v.strictObject({
   ),
   similarity: v.optional(text('Word pairs with a similarity each, to be compared with the vectors of words')),
   analogies: v.optional(text('Analogies in the format of questions-words.txt, for the vectors of words')),
+  precision: v.optional(
+    choice(precisions, 'What matrices, activations and the KV cache are', { defaultFrom: 'as in training' }),
+  ),
   device: runEntries.device,
   threads: runEntries.threads,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
@@ -42,8 +46,12 @@ export const evaluate = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     if (settings.similarity !== undefined || settings.analogies !== undefined)
       return evaluateVectors(settings, { stdout });
-    const { model: folder, part, batchSize, device, threads, json } = settings;
-    await using pretrained = await PretrainedModel.open(folder, { device: device as Device, threads });
+    const { model: folder, part, batchSize, device, threads, precision, json } = settings;
+    await using pretrained = await PretrainedModel.open(folder, {
+      device: device as Device,
+      threads,
+      precision,
+    });
     const { model, table, tokenizer, session } = pretrained;
     const trained = pretrained.settings as { data?: string; clean?: 'none' | 'text8'; split?: number[] };
     const corpus = settings.data ?? trained.data;
@@ -60,7 +68,11 @@ export const evaluate = defineCommand({
     const objective = causal({ sequenceLength });
     const { vocabSize } = tokenizer;
     const batches = objective.evaluation(data, part, { batchSize, seed: 0, vocabSize });
-    const compiled = evaluationPrograms(model, table, objective, { batchSize, vocabSize });
+    const compiled = evaluationPrograms(model, table, objective, {
+      batchSize,
+      vocabSize,
+      precision: pretrained.precision,
+    });
     const programs = await LoadedProgram.load(session, compiled);
     const started = performance.now();
     const found = await score(batches, programs, { signal });

@@ -7,6 +7,7 @@ import { generate } from './generate.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
 import { profile } from './profile.js';
+import { tokenizer } from './tokenizer.js';
 import { train } from './train.js';
 import { translate } from './translate.js';
 import { verify } from './verify.js';
@@ -18,6 +19,7 @@ process.exitCode = await main(process.argv.slice(2), [
   translate,
   embed,
   prepare,
+  tokenizer,
   plan,
   profile,
   verify,

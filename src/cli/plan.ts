@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { textData } from '../data/textData.js';
+import { estimateText } from '../inspect/estimate.js';
 import { planTraining, type TrainingPlan } from '../inspect/plan.js';
 import { positiveInteger } from '../models/settingFields.js';
 import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
@@ -38,6 +39,8 @@ export const plan = defineCommand({
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
+      precision: settings.precision,
+      recompute: settings.recompute,
     });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },
@@ -65,8 +68,11 @@ function planText(planned: TrainingPlan): string {
       [...layers].map(([layer, count]) => [layer, formatNumber(count)]),
     ),
     `${formatNumber(planned.parameterCount)} parameters\n`,
+    planned.estimate ? estimateText(planned.estimate, planned.parameterCount, formatNumber) : '',
     `a token: ${flops(planned.flopsPerToken.forward)} forward, ${flops(planned.flopsPerToken.training)} in training; ` +
       `${formatNumber(planned.tokensPerStep)} tokens a step\n`,
+    `with --recompute: ${formatBytes(planned.recomputed.activations)} of activations, ` +
+      `${flops(planned.recomputed.flopsPerToken)} a token in training\n`,
     formatTable(
       ['arena', 'memory'],
       [...Object.entries(planned.memory), ['total', planned.memoryTotal] as const].map(([arena, bytes]) => [

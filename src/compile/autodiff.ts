@@ -10,6 +10,7 @@ import { full } from '../ops/view.js';
  */
 export function gradients(target: Tensor, wrt: readonly Tensor[]): (Tensor | undefined)[] {
   const { graph } = target;
+  graph.beginBackward();
   const nodes = graph.nodes.slice();
   const active = new Set<Node>(wrt.map(({ node }) => node));
   for (const node of nodes) {

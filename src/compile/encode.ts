@@ -50,7 +50,8 @@ class Bytes {
   private view = new DataView(new ArrayBuffer(1 << 16));
   private at = 0;
 
-  private reserve(bytes: number): number {
+  /** Room for so many more bytes: the view that has it (a new one where the old is full) and where they begin. */
+  private reserve(bytes: number): { view: DataView; start: number } {
     const start = this.at;
     this.at += bytes;
     if (this.at > this.view.byteLength) {
@@ -58,16 +59,22 @@ class Bytes {
       larger.set(new Uint8Array(this.view.buffer));
       this.view = new DataView(larger.buffer);
     }
-    return start;
+    return { view: this.view, start };
   }
-  u8 = (value: number) => this.view.setUint8(this.reserve(1), value);
-  u16 = (value: number) => this.view.setUint16(this.reserve(2), value, true);
-  u32 = (value: number) => this.view.setUint32(this.reserve(4), value, true);
-  i32 = (value: number) => this.view.setInt32(this.reserve(4), value, true);
-  f32 = (value: number) => this.view.setFloat32(this.reserve(4), value, true);
-  u64 = (value: number | bigint) => this.view.setBigUint64(this.reserve(8), BigInt(value), true);
-  i64 = (value: number) => this.view.setBigInt64(this.reserve(8), BigInt(value), true);
-  pad = (to: number) => this.reserve(align(this.at, to) - this.at);
+  private put(bytes: number, write: (view: DataView, start: number) => void): void {
+    const { view, start } = this.reserve(bytes);
+    write(view, start);
+  }
+  u8 = (value: number) => this.put(1, (view, at) => view.setUint8(at, value));
+  u16 = (value: number) => this.put(2, (view, at) => view.setUint16(at, value, true));
+  u32 = (value: number) => this.put(4, (view, at) => view.setUint32(at, value, true));
+  i32 = (value: number) => this.put(4, (view, at) => view.setInt32(at, value, true));
+  f32 = (value: number) => this.put(4, (view, at) => view.setFloat32(at, value, true));
+  u64 = (value: number | bigint) => this.put(8, (view, at) => view.setBigUint64(at, BigInt(value), true));
+  i64 = (value: number) => this.put(8, (view, at) => view.setBigInt64(at, BigInt(value), true));
+  pad = (to: number): void => {
+    this.reserve(align(this.at, to) - this.at);
+  };
   finish = () => new Uint8Array(this.view.buffer.slice(0, this.at));
 }
 

@@ -28,6 +28,7 @@ export const isEffect = (node: Node): boolean => (node.op.writes?.length ?? 0) >
  */
 export function rewrite(graph: Graph, replacements: ReadonlyMap<Node, Replacement>): Graph {
   const target = new Graph();
+  target.backwardFrom = graph.backwardFrom;
   const built = new Map<Node, readonly (Tensor | undefined)[]>();
   const rebuild: Rebuild = {
     get(tensor) {
@@ -48,7 +49,10 @@ export function rewrite(graph: Graph, replacements: ReadonlyMap<Node, Replacemen
   function build(node: Node): readonly (Tensor | undefined)[] {
     const known = built.get(node);
     if (known) return known;
+    const { currentBlock } = target;
+    target.currentBlock = node.block;
     const outputs = rebuild.at(node.order, () => replacements.get(node)?.(rebuild) ?? copy(node));
+    target.currentBlock = currentBlock;
     built.set(node, outputs);
     return outputs;
   }

@@ -72,6 +72,17 @@ export async function openCorpus(nameOrPath: string, options: CorpusOptions = {}
   return corpus;
 }
 
+/** The documents of several corpora as one. */
+export async function openCorpora(names: readonly string[], options: CorpusOptions = {}): Promise<Corpus> {
+  const corpora: Corpus[] = [];
+  for (const name of names) corpora.push(await openCorpus(name, options));
+  return {
+    name: names.join(', '),
+    inputs: corpora.flatMap(({ inputs }) => inputs),
+    documents: corpora.flatMap(({ documents }) => documents),
+  };
+}
+
 async function openPath(path: string): Promise<Corpus> {
   const status = await stat(path).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') throw missing(path);

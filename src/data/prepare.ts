@@ -1,5 +1,5 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError, DataError } from '../errors.js';
 import { ByteTokenizer } from '../text/bytes.js';
@@ -18,7 +18,7 @@ import type { Corpus } from './corpora.js';
 import type { DataProgress, WorkOptions } from './progress.js';
 import { TokenFile } from './tokenFile.js';
 import { TokenFileWriter } from './tokenFileWriter.js';
-import { tokenizerNamed } from './tokenizerFile.js';
+import { tokenizerNamed, writeTokenizer } from './tokenizerFile.js';
 
 export const cleanings = ['none', 'text8'] as const;
 /** 'text8' applies the rules of text8 (a-z and single spaces) to every document. */
@@ -69,8 +69,8 @@ export async function prepareTokens(corpus: Corpus, options: PrepareOptions = {}
   if (ready) return { ...ready, reused: true };
   await mkdir(folder, { recursive: true });
   const tokenizer =
-    typeof wanted === 'string' ? await buildTokenizer(wanted, corpus, clean, options) : wanted;
-  await writeWhole(paths.tokenizer, JSON.stringify(tokenizer.toJSON()));
+    typeof wanted === 'string' ? await learnTokenizer(wanted, corpus, { ...options, clean }) : wanted;
+  await writeTokenizer(paths.tokenizer, tokenizer);
   await writeTokens(paths.tokens, corpus, tokenizer, clean, options);
   return { source: TokenFile.open(paths.tokens), tokenizer, reused: false };
 }
@@ -100,13 +100,13 @@ async function openReady(paths: { tokens: string; tokenizer: string }) {
   return undefined;
 }
 
-async function buildTokenizer(
+/** The tokenizer of a kind that all documents of a corpus give together. */
+export async function learnTokenizer(
   kind: TokenizerKind,
   corpus: Corpus,
-  clean: Cleaning,
-  options: PrepareOptions,
+  options: Omit<PrepareOptions, 'tokenizer' | 'cacheFolder'> = {},
 ): Promise<Tokenizer> {
-  const { specialTokens = [] } = options;
+  const { specialTokens = [], clean = 'none' } = options;
   if (kind === 'bytes') return new ByteTokenizer(specialTokens);
   const learner = tokenizerLearner(kind, options);
   let isFirst = true;
@@ -183,16 +183,4 @@ async function* readCorpus(
     const why = clean === 'text8' ? ' that is left when it is cleaned' : '';
     throw new DataError(`the corpus ${corpus.name} holds no text${why}`, { corpus: corpus.name });
   }
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${randomUUID()}.part`;
-  const file = await open(temporary, 'wx');
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
 }

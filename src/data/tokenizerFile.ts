@@ -1,4 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError, DataError, nearestName } from '../errors.js';
 import { gpt2Tokenizer } from '../text/gpt2Files.js';
@@ -58,4 +59,22 @@ async function readText(path: string): Promise<string> {
     });
   }
   return readFile(path, 'utf8');
+}
+
+/** Writes what `tokenizerNamed` reads; the file is whole, or as it was before. Throws DataError where it cannot be written. */
+export async function writeTokenizer(path: string, tokenizer: Tokenizer): Promise<void> {
+  const temporary = `${path}.${randomUUID()}.part`;
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      await file.writeFile(JSON.stringify(tokenizer.toJSON()));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new DataError(`cannot write ${path}: ${(cause as Error).message}`, { path }, { cause });
+  }
 }

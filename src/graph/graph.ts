@@ -42,6 +42,8 @@ export interface Node {
   readonly attributes: Attributes;
   readonly outputs: readonly Tensor[];
   readonly order: number;
+  /** Number of the block of the model that it belongs to (see Graph.block). */
+  readonly block?: number;
   readonly slot?: Slot;
   readonly input?: InputDeclaration;
 }
@@ -65,7 +67,28 @@ export class Graph {
   private readonly sources = new Map<string, Tensor>();
   /** Place in the schedule of the nodes appended next; without it nodes and stores follow each other. */
   cursor: number | undefined;
+  /** Block of the nodes appended next. */
+  currentBlock: number | undefined;
+  /** Order of the first node of the backward pass, once there is one. */
+  backwardFrom: number | undefined;
   private nextOrder = 0;
+  private blocks = 0;
+
+  /** Runs `build`; what it appends is one block of a model, whose inside compile/recompute.ts may compute a second time. */
+  block<T>(build: () => T): T {
+    if (this.currentBlock !== undefined) return build();
+    this.currentBlock = this.blocks++;
+    try {
+      return build();
+    } finally {
+      this.currentBlock = undefined;
+    }
+  }
+
+  /** What is appended from now on is the backward pass. */
+  beginBackward(): void {
+    this.backwardFrom ??= this.nextOrder;
+  }
 
   append(
     op: Op,
@@ -77,7 +100,8 @@ export class Graph {
       extra.slot || extra.input ? [extra.slot ?? extra.input!] : inferOutputs(op, inputs, attributes);
     const outputs: Tensor[] = [];
     const order = extra.order ?? this.cursor ?? this.nextOrder++;
-    const node: Node = { op, inputs, attributes, outputs, order, slot: extra.slot, input: extra.input };
+    const { slot, input } = extra;
+    const node: Node = { op, inputs, attributes, outputs, order, block: this.currentBlock, slot, input };
     types.forEach(({ shape, dtype }, index) => {
       outputs.push(new Tensor(this, node, index, shape, dtype));
     });

@@ -53,9 +53,12 @@ export const modelEntries = {
   maxPositionEmbeddings: v.optional(positiveInteger('Longest context of the model', { unit: 'tokens' }), 64),
   positionEmbedding: v.optional(choice(positionEmbeddings, 'How positions enter the model', fromModelType)),
   slidingWindow: v.optional(
-    nonNegativeInteger('Most recent tokens that a token sees, itself included, with 0 all', {
-      unit: 'tokens',
-    }),
+    nonNegativeInteger(
+      'Most recent tokens that a token sees, itself included, in an encoder as many after it, with 0 all',
+      {
+        unit: 'tokens',
+      },
+    ),
     0,
   ),
   normalization: v.optional(choice(normalizations, 'Normalisation in a block', fromModelType)),

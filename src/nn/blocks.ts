@@ -67,6 +67,10 @@ export class TransformerBlock extends Module {
   }
 
   forward(x: Tensor, context: BlockContext = {}): Tensor {
+    return x.graph.block(() => this.compute(x, context));
+  }
+
+  private compute(x: Tensor, context: BlockContext): Tensor {
     const { attention, crossAttention, crossAttentionNorm, feedForward } = this;
     let y = this.addPart(x, this.attentionNorm, (input) => attention.forward(input, context));
     if (crossAttention && crossAttentionNorm) {

@@ -1,6 +1,7 @@
 import { type Checkpoint, type CheckpointFile, readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError } from '../errors.js';
+import type { ParameterMirror } from '../generate/parameterMirror.js';
 import type { Slot } from '../graph/graph.js';
 import { type CheckpointTensor, checkpointTensors } from '../models/checkpointTensors.js';
 import { isConfigured, toConfigJson } from '../models/huggingFace.js';
@@ -40,6 +41,7 @@ export class RunState {
     private readonly model: Module,
     private readonly table: ParameterTable,
     private readonly slots: TrainingSlots,
+    private readonly mirror: ParameterMirror,
     private readonly tokenizer: Tokenizer | undefined,
     private readonly settings: Readonly<Record<string, unknown>>,
   ) {
@@ -94,14 +96,16 @@ export class RunState {
     return this.session.read('parameters', 0, into);
   }
 
-  putWeights(weights: Uint8Array): Promise<void> {
-    return this.session.write('parameters', 0, weights);
+  async putWeights(weights: Uint8Array): Promise<void> {
+    await this.session.write('parameters', 0, weights);
+    await this.mirror.refresh();
   }
 
   async restoreWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<void> {
     await readTensors(`${folder}/${weightsName}`, this.tensors, (offset, values) =>
       this.session.write('parameters', offset, values),
     );
+    await this.mirror.refresh();
   }
 
   /** Puts weights and optimizer state back and returns where the run was. */

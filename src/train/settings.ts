@@ -12,6 +12,7 @@ import {
   positiveNumber,
   text,
 } from '../models/settingFields.js';
+import { precisions } from '../shape/dtype.js';
 
 export const dataEntries = {
   data: v.optional(text('Corpus: text8, sotu, a text file or a folder of text files'), 'sotu'),
@@ -77,6 +78,10 @@ export const optimizationEntries = {
   epsilon: v.optional(positiveNumber("Added to AdamW's denominator"), 1e-8),
   momentum: v.optional(fraction('Momentum of SGD'), 0.9),
   labelSmoothing: v.optional(fraction('Probability taken from the target and spread over the vocabulary'), 0),
+  recompute: v.optional(
+    onOff('Compute blocks a second time in the backward pass instead of keeping their activations'),
+    false,
+  ),
   clip: v.optional(
     choice(
       ['norm', 'value', 'rescale', 'none'],
@@ -91,6 +96,10 @@ export const optimizationEntries = {
       unit: 'updates',
     }),
     10,
+  ),
+  precision: v.optional(
+    choice(precisions, 'What matrices and activations are; masters and optimizer state are always float32'),
+    'float32',
   ),
   seed: v.optional(nonNegativeInteger('Seed of the weights, the order of the data and dropout'), 1),
 } satisfies v.ObjectEntries;

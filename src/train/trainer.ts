@@ -52,16 +52,18 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     const { model, data, objective, settings, batchSize } = this.options;
     const { earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
     this.stepper = new Stepper(this.options);
-    const { session, table, slots } = this.stepper;
-    this.state = new RunState(session, model, table, slots, data.tokenizer, {
+    const { precision } = this.options;
+    const { session, table, slots, mirror } = this.stepper;
+    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, {
       objective: objective.name,
+      precision,
       ...settings,
     });
     this.earlyStopping = new EarlyStopping({ patience, minGain });
     if (objective.continuesTexts && data.tokenizer) {
       const languageModel = model as unknown as LanguageModel;
       const context = languageModel.maxPositionEmbeddings ?? longestRow(objective.buckets(batchSize));
-      this.generator = new Generator(session, languageModel, table, data.tokenizer, context);
+      this.generator = new Generator(session, languageModel, table, data.tokenizer, context, precision);
     }
   }
 
@@ -90,6 +92,11 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     const { skippedRows } = this.stepper.batches;
     if (skippedRows > 0) {
       const message = `${skippedRows} rows of the train part are longer than the longest bucket and are left out`;
+      yield { event: 'notice', step: this.step, message };
+    }
+    if (this.options.precision === 'bf16' && this.stepper.session.stats().device === 'cpu') {
+      const message =
+        'bf16 is emulated: the CPU kernels widen it and compute in float32, which saves memory but no time';
       yield { event: 'notice', step: this.step, message };
     }
     const started = performance.now();
@@ -304,7 +311,8 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     }
     const position = await this.state.restoreAll(checkpoint);
     const now = this.runSettings();
-    for (const [name, before] of Object.entries(position.run)) {
+    // Before there was a choice, everything was float32.
+    for (const [name, before] of Object.entries({ precision: 'float32', ...position.run })) {
       if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
       if (name !== 'isa') {
         const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
@@ -339,7 +347,8 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
 
   /** What decides the numbers of a run besides weights, step and learning rate. */
   private runSettings(): Record<string, unknown> {
-    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip } = this.options;
+    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, precision } =
+      this.options;
     const { learningRate: _, ...optimizerSettings } = optimizer;
     return {
       seed,
@@ -349,6 +358,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       ...objective.settings,
       optimizer: optimizerSettings,
       clip,
+      precision,
       ...this.stepper.batches.data,
       isa: this.stepper.session.stats().isa,
     };

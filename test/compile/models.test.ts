@@ -72,11 +72,11 @@ for (const modelType of ['gpt2', 'llama'] as const) {
       // So small that the classifier is cut into chunks.
       const maxLogitsBytes = 4 * vocabSize * 4;
       let graph = traced;
-      for (const pass of passes({ maxLogitsBytes })) {
+      for (const pass of passes({ maxLogitsBytes, recompute: true })) {
         graph = pass(graph);
         t.is(firstDifference(interpreted(graph, situation), expected, tolerance), undefined, pass.name);
       }
-      for (const options of [{ maxLogitsBytes }, {}, { fuse: false }]) {
+      for (const options of [{ maxLogitsBytes }, {}, { fuse: false }, { recompute: true }]) {
         const { results } = executed(traced, situation, { ...options, arenas: model.arenas });
         const message = firstDifference(results, expected, tolerance);
         t.is(message, undefined, JSON.stringify(options));
