@@ -22,7 +22,8 @@ constexpr const char* COMPILER = "unknown";
 Napi::Value info(const Napi::CallbackInfo& call) {
   Napi::Env env = call.Env();
   Napi::Array isas = Napi::Array::New(env);
-  for (const cpu::Variant& variant : cpu::variants()) isas.Set(isas.Length(), variant.name);
+  for (const cpu::Variant& variant : cpu::variants())
+    if (variant.is_supported()) isas.Set(isas.Length(), variant.name);
   CudaAvailability found = cuda_availability();
   look_for_cublas(found);
   Napi::Object cuda = Napi::Object::New(env), result = Napi::Object::New(env);

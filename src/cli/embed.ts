@@ -203,6 +203,6 @@ async function query(vectors: NamedVectors, settings: Settings, { stdout }: Comm
       stdout.write(
         `${JSON.stringify({ event: 'export', path: settings.export, words: words.length, size })}\n`,
       );
-    else stdout.write(`${formatTable(['words', 'size', 'file'], [[words.length, size, settings.export]])}`);
+    else stdout.write(`${formatTable(['words', 'size', 'file'], [[words.length, size, settings.export]])}\n`);
   }
 }

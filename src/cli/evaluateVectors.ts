@@ -23,14 +23,10 @@ export async function evaluateVectors(
     stdout.write(`${JSON.stringify({ event: 'evaluation', ...found })}\n`);
     return;
   }
+  const write = (table: string) => stdout.write(`${table}\n`);
   if (similarity) {
     const { spearman, pairs, total } = similarity;
-    stdout.write(
-      formatTable(
-        ['similarity', 'Spearman', 'pairs', 'of'],
-        [[questions.similarity, spearman.toFixed(4), pairs, total]],
-      ),
-    );
+    write(formatTable(['', 'Spearman', 'pairs', 'of'], [['similarity', spearman.toFixed(4), pairs, total]]));
   }
   if (analogies) {
     const rows = analogies.map(({ section, correct, questions, accuracy }) => [
@@ -39,6 +35,6 @@ export async function evaluateVectors(
       correct,
       questions,
     ]);
-    stdout.write(formatTable(['analogies', 'accuracy', 'correct', 'questions'], rows));
+    write(formatTable(['', 'accuracy', 'correct', 'questions'], rows));
   }
 }

@@ -56,7 +56,7 @@ export interface NativeSession {
 }
 
 export interface AddonInfo {
-  /** Instruction sets that kernels were built for, and the one that sessions use here. */
+  /** Instruction sets that kernels were built for and this processor has, and the one that sessions use here. */
   readonly isas: readonly string[];
   readonly isa: string;
   /** Cores and bytes of memory this process may use. */
