@@ -11,7 +11,7 @@ constexpr int THREADS = 256;  // of a block, where nothing asks for another numb
 constexpr int64_t MOST_BLOCKS = 4096;
 
 template <typename T>
-HEDDLE_DEVICE T* data_of(const Operand& operand) {
+HEDDLE_EVERYWHERE T* data_of(const Operand& operand) {
   return static_cast<T*>(operand.data);
 }
 // body(element) with a value of the operand's type, float or bf16, of which only the type counts.
