@@ -110,33 +110,11 @@ async function trainVectors(
     signal,
     onProgress,
   });
-  const {
-    hiddenSize,
-    window,
-    negatives,
-    subsample,
-    epochs,
-    learningRate,
-    seed,
-    checkpointEvery,
-    resume,
-    threads,
-  } = settings;
+  const { hiddenSize, window, negatives, subsample, epochs, learningRate, seed } = settings;
+  const { checkpointEvery, resume, threads } = settings;
   await using trainer = new WordVectorsTrainer({
-    ...{
-      data,
-      out,
-      hiddenSize,
-      window,
-      negatives,
-      subsample,
-      epochs,
-      learningRate,
-      seed,
-      checkpointEvery,
-      resume,
-      threads,
-    },
+    ...{ data, out, hiddenSize, window, negatives, subsample, epochs, learningRate, seed },
+    ...{ checkpointEvery, resume, threads },
     device: device as Device,
     settings: { data: corpus, clean, minCount },
   });

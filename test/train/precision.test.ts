@@ -9,21 +9,10 @@ import { Decoder } from '#src/models/decoder.js';
 import { causal } from '#src/objectives/causal.js';
 import type { TrainingEvent } from '#src/train/events.js';
 import { adamw } from '#src/train/optimizer.js';
-import type { Trainer } from '#src/train/trainer.js';
 import { testDevice } from '../device.js';
-import { temporaryFolder, tinyTrainer } from './tiny.js';
+import { eventsOf, temporaryFolder, tinyTrainer } from './tiny.js';
 
 const bf16 = { precision: 'bf16' } as const;
-
-async function eventsOf(trainer: Trainer, signal?: AbortSignal): Promise<TrainingEvent[]> {
-  const events: TrainingEvent[] = [];
-  try {
-    for await (const event of trainer.run({ signal })) events.push(event);
-  } finally {
-    await trainer.close();
-  }
-  return events;
-}
 
 const lossesOf = (events: readonly TrainingEvent[]) =>
   events.flatMap((event) => (event.event === 'step' ? [event.loss] : []));
