@@ -1,6 +1,7 @@
 // Two shapes that would not fit if attention kept its T x T matrix or the classifier all its logits: planned and run.
 import { planTraining } from '#src/inspect/plan.js';
-import { decoderConfig } from '#src/models/config.js';
+import { Decoder } from '#src/models/decoder.js';
+import { causal } from '#src/objectives/causal.js';
 import { adamw } from '#src/train/optimizer.js';
 import { machine } from './machine.js';
 import { stepperOf, type TrainingCase, timeSteps } from './trainingCase.js';
@@ -21,15 +22,16 @@ const shapes: readonly TrainingCase[] = [
 async function measure(shape: TrainingCase, threads: number) {
   const { layers, hiddenSize, heads, sequenceLength, batchSize, vocabSize } = shape;
   const plan = planTraining({
-    config: decoderConfig({
+    model: new Decoder({
       vocabSize,
       hiddenSize,
       numHiddenLayers: layers,
       numAttentionHeads: heads,
       maxPositionEmbeddings: sequenceLength,
     }),
+    objective: causal({ sequenceLength }),
+    vocabSize,
     batchSize,
-    sequenceLength,
     gradientAccumulationSteps: 1,
     optimizer: adamw(),
     clip: { mode: 'norm', maximum: 1 },

@@ -36,7 +36,7 @@ function randomData(vocabSize: number, count: number): TextData {
 
 /** What a case is run with. */
 export interface CaseOptions
-  extends Pick<StepperOptions, 'device' | 'threads'>,
+  extends Pick<StepperOptions, 'device' | 'threads' | 'precision'>,
     Partial<Pick<StepperOptions, 'maxSteps'>> {
   /** Of the model, beyond the case. */
   readonly model?: Partial<DecoderOptions>;
@@ -45,7 +45,7 @@ export interface CaseOptions
 /** What a stepper or a trainer of a case is made of, with Adam and clipping to norm 1, as the peers have them. */
 export function caseOptions(shape: TrainingCase, options: CaseOptions = {}): StepperOptions {
   const { layers, hiddenSize, heads, sequenceLength, batchSize, vocabSize } = shape;
-  const { device = 'cpu', threads, maxSteps = 1e9 } = options;
+  const { device = 'cpu', threads, precision, maxSteps = 1e9 } = options;
   const model = new Decoder({
     vocabSize,
     hiddenSize,
@@ -67,6 +67,7 @@ export function caseOptions(shape: TrainingCase, options: CaseOptions = {}): Ste
     seed: 1,
     device,
     threads,
+    precision,
   };
 }
 

@@ -22,8 +22,10 @@ constexpr const char* COMPILER = "unknown";
 Napi::Value info(const Napi::CallbackInfo& call) {
   Napi::Env env = call.Env();
   Napi::Array isas = Napi::Array::New(env);
-  for (const cpu::Variant& variant : cpu::variants()) isas.Set(isas.Length(), variant.name);
-  const CudaAvailability found = cuda_availability();
+  for (const cpu::Variant& variant : cpu::variants())
+    if (variant.is_supported()) isas.Set(isas.Length(), variant.name);
+  CudaAvailability found = cuda_availability();
+  look_for_cublas(found);
   Napi::Object cuda = Napi::Object::New(env), result = Napi::Object::New(env);
   cuda.Set("built", found.is_built);
   cuda.Set("available", found.is_available);
@@ -38,6 +40,14 @@ Napi::Value info(const Napi::CallbackInfo& call) {
     devices.Set(devices.Length(), each);
   }
   cuda.Set("devices", devices);
+  Napi::Object cublas = Napi::Object::New(env);
+  Napi::Array tried = Napi::Array::New(env);
+  for (const std::string& file : found.cublas_tried) tried.Set(tried.Length(), file);
+  cublas.Set("file", found.cublas_file);
+  cublas.Set("version", found.cublas_version);
+  cublas.Set("reason", found.cublas_reason);
+  cublas.Set("tried", tried);
+  cuda.Set("cublas", cublas);
   result.Set("isas", isas);
   try {
     result.Set("isa", cpu::choose_variant().name);

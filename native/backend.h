@@ -31,6 +31,11 @@ class Backend {
   // Returns when everything above has taken effect.
   virtual void wait() = 0;
 
+  // How a device computes each kind of matrix product, where it has a choice: lines of text that another process may give
+  // back before its first `allocate`, to compute the same way.
+  virtual std::string matmul_choices() const { return ""; }
+  virtual void use_matmul_choices(const std::string&) {}
+
   // Set from another thread when the environment goes away: `run` may return early, with the arenas in any state.
   std::atomic<bool> stop{false};
 };

@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0x88174484b97223b8ull;
+constexpr uint64_t OPS_HASH = 0x1e5b8edcbc589eb6ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -40,6 +40,7 @@ struct RmsNormAttributes { float epsilon; };
 struct GradientNormAttributes { ClipMode clip; float maximum; };
 struct AdamwAttributes { float beta1; float beta2; float epsilon; float weight_decay; int32_t decoupled; ClipMode clip; float maximum; };
 struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; ClipMode clip; float maximum; };
+struct SkipGramAttributes { int32_t window; int32_t negatives; };
 
 // name, operands (see src/graph/signature.ts), bytes of attributes, bit mask of the inputs written in place
 #define HEDDLE_OPS(X) \
@@ -84,6 +85,7 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(sgd, "N;N;N;K 2;4 i32;1;1 i32;N bf16 ?", "", 20, 149) \
   X(sample, "B V", "B i32;B", 0, 0) \
   X(penalize_repetition, "B V;B S i32;B i32", "B V", 0, 0) \
+  X(skip_gram, "V C;V C;N i32;V;V;V i32", "1;1", 8, 3) \
 
 // name, types of the attributes (a number: so many names), and for each output the inputs whose memory it may take
 #define HEDDLE_OP_CHECKS(X) \
@@ -128,7 +130,8 @@ struct SgdAttributes { float momentum; float weight_decay; int32_t nesterov; Cli
   X(sgd, "f32 f32 bool 4 f32", "") \
   X(sample, "", "0 0") \
   X(penalize_repetition, "", "0") \
+  X(skip_gram, "i32 i32", "0 0") \
 
-constexpr int OP_COUNT = 41;
+constexpr int OP_COUNT = 42;
 
 }  // namespace heddle

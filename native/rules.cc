@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "signature.h"
+#include "skip_gram.h"
 
 namespace heddle {
 namespace {
@@ -185,6 +186,11 @@ class Check {
       case OP_matmul:
         require(attribute(0) != EPILOGUE_ACTIVATION_BACKWARD || buffer(4), "the preactivation for its epilogue");
         break;
+      case OP_skip_gram:
+        require(attribute(0) >= 1 && attribute(0) <= SKIP_GRAM_WINDOW, "a window of 1 to 256");
+        require(attribute(1) >= 0 && extent('V') < (int64_t{1} << 31), "no fewer than 0 negatives and less than 2^31 words");
+        require(extent('N') < (int64_t{1} << 31), "less than 2^31 words of text");
+        break;
       case OP_adamw:
       case OP_sgd: require((extent('N') + 1023) / 1024 <= extent('K'), "a row of blocks for each 1,024 elements"); break;
       default: break;
@@ -244,6 +250,7 @@ class Check {
       case OP_sum: return 64 * 4 * extent('A') * extent('B');
       case OP_layer_norm_backward: return 32 * 2 * 4 * extent('C');
       case OP_rms_norm_backward: return 32 * 4 * extent('C');
+      case OP_skip_gram: return 4 * skip_gram_places(extent('N'), attribute(0), extent('C')).end;
       case OP_gradient_norm: return 8 * ((extent('N') + 16383) / 16384);
       case OP_sample: return 12 * extent('B') * extent('V');
       case OP_beam_candidates: return 8 * extent('K') * extent('B') * extent('M');

@@ -165,6 +165,7 @@ void Session::load(const Job& job) {
     }
     programs.push_back(program.get());
   }
+  backend_->use_matmul_choices(job.matmul_choices);
   loaded_.insert(loaded_.end(), job.programs.begin(), job.programs.end());
   try {
     backend_->allocate(bytes, programs);
@@ -175,6 +176,14 @@ void Session::load(const Job& job) {
   backend_->wait();
   layout_ = layout;
   for (int arena = 0; arena < ARENA_COUNT; arena++) arena_bytes_[arena] = bytes[arena];
+  std::string choices = backend_->matmul_choices();
+  std::lock_guard<std::mutex> lock(mutex_);
+  matmul_choices_ = std::move(choices);
+}
+
+std::string Session::matmul_choices() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return matmul_choices_;
 }
 
 void Session::start(Job& job) {

@@ -20,6 +20,7 @@ struct Job {
   uint64_t ticket = 0;  // for whoever posted it
   // LOAD: programs to make room for. RUN: the one to execute, which must have been loaded.
   std::vector<std::shared_ptr<const Program>> programs;
+  std::string matmul_choices;  // LOAD: of an earlier process
   // RUN: the inputs. WRITE: what to write.
   std::vector<uint8_t> bytes;
   // RUN: the outputs. READ: what was read.
@@ -56,6 +57,8 @@ class Session {
   double kernel_seconds() const { return static_cast<double>(kernel_nanoseconds_.load()) * 1e-9; }
   uint64_t runs() const { return runs_; }
   uint64_t arena_bytes(int arena) const { return arena_bytes_[arena]; }
+  // As Backend::matmul_choices, when the last load had ended.
+  std::string matmul_choices();
 
  private:
   void loop();
@@ -80,6 +83,7 @@ class Session {
   std::array<std::atomic<uint64_t>, ARENA_COUNT> arena_bytes_{};
   std::atomic<uint64_t> kernel_nanoseconds_{0}, runs_{0};
 
+  std::string matmul_choices_;  // under the mutex
   std::mutex mutex_;
   std::condition_variable posted_;
   std::deque<std::unique_ptr<Job>> queue_;

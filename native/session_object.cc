@@ -71,7 +71,7 @@ Napi::Function SessionObject::define(Napi::Env env) {
                       InstanceMethod<&SessionObject::stats>("stats")});
 }
 
-// new Session({ device, threads })
+// new Session({ device, threads, tf32 })
 SessionObject::SessionObject(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SessionObject>(info), environment_(info.Env()) {
   try {
@@ -80,6 +80,9 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
     const Place place = place_for(options.Get("device"));
     const cpu::Variant variant = cpu::choose_variant();
     const bool is_cpu = place.cuda_index < 0;
+    const Napi::Value tf32 = options.Get("tf32");
+    if (!tf32.IsUndefined() && !tf32.IsBoolean()) refuse("tf32", "true or false", tf32);
+    const bool allows_tf32 = tf32.IsBoolean() && tf32.As<Napi::Boolean>().Value();
     reason_ = place.reason;
     workers_ = is_cpu ? workers_of(options.Get("threads")) : 1;
     device_ = is_cpu ? "cpu" : "cuda";
@@ -103,8 +106,8 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
     const auto finish = [function = deliver_](std::unique_ptr<Job> job) {
       if (napi_call_threadsafe_function(function, job.get(), napi_tsfn_nonblocking) == napi_ok) job.release();
     };
-    const auto open = [variant, workers = workers_, index = place.cuda_index] {
-      return index < 0 ? cpu::open(variant, workers) : open_cuda(index);
+    const auto open = [variant, workers = workers_, index = place.cuda_index, allows_tf32] {
+      return index < 0 ? cpu::open(variant, workers) : open_cuda(index, allows_tf32);
     };
     try {
       session_ = std::make_unique<Session>(open, finish);
@@ -176,7 +179,7 @@ Napi::Value SessionObject::post(Napi::Env env, std::unique_ptr<Job> job, Napi::R
   return promise;
 }
 
-// load(programs: Uint8Array[]): Promise<number[]>
+// load(programs: Uint8Array[], matmulChoices?: string): Promise<number[]>
 Napi::Value SessionObject::load(const Napi::CallbackInfo& info) {
   return attempt(info, [&] {
     if (!info[0].IsArray()) refuse("programs", "an array", info[0]);
@@ -185,6 +188,8 @@ Napi::Value SessionObject::load(const Napi::CallbackInfo& info) {
     if (count > MAX_PROGRAMS) throw Error("CONFIG", "programs: expected at most " + std::to_string(MAX_PROGRAMS));
     auto job = std::make_unique<Job>();
     job->kind = Job::LOAD;
+    if (info[1].IsString()) job->matmul_choices = info[1].As<Napi::String>().Utf8Value();
+    else if (!info[1].IsUndefined()) refuse("matmulChoices", "a string", info[1]);
     std::vector<uint8_t> copy;  // of bytes that another thread may share
     for (uint32_t index = 0; index < count; index++) {
       const Napi::Value element = given.Get(index);
@@ -290,6 +295,7 @@ Napi::Value SessionObject::stats(const Napi::CallbackInfo& info) {
   stats.Set("runs", static_cast<double>(session_->runs()));
   stats.Set("kernelSeconds", session_->kernel_seconds());
   stats.Set("arenas", arenas);
+  stats.Set("matmulChoices", session_->matmul_choices());
   return stats;
 }
 

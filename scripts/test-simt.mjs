@@ -59,18 +59,26 @@ for (const { name, sanitize, flops, products, seeds, faults } of KINDS) {
     continue;
   }
   const program = (stem) => join(folder, 'test-native', stem);
-  const file = join(folder, 'samples.bin');
-  const written = run('node', [join(root, 'dist-test/test/ops/writeSamples.js'), file, String(flops)]);
-  if (written.status !== 0) tally.fail(`samples for ${name}`);
-  tally.check(`samples (${name})`, () =>
-    runProgram(program('samples'), [file, String(seeds)], { seconds: SECONDS, env }),
-  );
+  const runSamples = (most, env) => {
+    const file = join(folder, 'samples.bin');
+    const written = run('node', [join(root, 'dist-test/test/ops/writeSamples.js'), file, String(most)]);
+    if (written.status !== 0) return written;
+    return runProgram(program('samples'), [file, String(seeds)], { seconds: SECONDS, env });
+  };
+  tally.check(`samples (${name})`, () => runSamples(flops, env));
+  // Every product is then timed against the library's at first.
+  if (sanitize === '') {
+    const library = { ...env, HEDDLE_CUBLAS: program('fakeCublas.so') };
+    tally.check(`samples with a library of matrix products (${name})`, () => runSamples(flops / 40, library));
+  }
   tally.check(`attention in bf16 (${name})`, () =>
     runProgram(program('attention'), [String(products)], { seconds: SECONDS, env }),
   );
   tally.check(`matrix products (${name})`, () =>
     runProgram(program('product'), [String(seeds)], { seconds: SECONDS, env }),
   );
+  for (const stem of ['tuning', 'ranges'])
+    tally.check(`${stem} (${name})`, () => runProgram(program(stem), [], { seconds: SECONDS, env }));
   // The thread sanitizer would end at the first of them.
   if (sanitize !== 'thread')
     tally.check(`faults (${name})`, () => runProgram(program('faults'), [], { seconds: SECONDS, env }));

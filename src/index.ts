@@ -9,6 +9,13 @@ export type { PartFiles, RowDataOptions } from './data/rowTexts.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
 export type { Score } from './evaluate/score.js';
+export {
+  NamedVectors,
+  openVectors,
+  rankCorrelation,
+  scoreAnalogies,
+  scoreSimilarity,
+} from './evaluate/wordVectors.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
 export { PretrainedModel, PretrainedTranslator } from './generate/pretrained.js';
@@ -51,9 +58,12 @@ export {
 } from './models/huggingFace.js';
 export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js';
 export { type Pooling, pool } from './models/pooling.js';
+export { WordVectors } from './models/wordVectors.js';
 export * from './nn/index.js';
 export { causal } from './objectives/causal.js';
 export * from './objectives/classification.js';
+export * from './objectives/completion.js';
+export * from './objectives/masked.js';
 export type { MetricName, Metrics } from './objectives/metrics.js';
 export * from './objectives/objective.js';
 export {
@@ -62,9 +72,16 @@ export {
   type SequenceToSequenceOptions,
   sequenceToSequence,
 } from './objectives/sequenceToSequence.js';
+export * from './objectives/spanCorruption.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
+export { type Precision, precisions } from './shape/dtype.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';
 export { Trainer, type TrainerOptions } from './train/trainer.js';
+export {
+  type WordVectorsEvent,
+  type WordVectorsOptions,
+  WordVectorsTrainer,
+} from './train/wordVectorsTrainer.js';

@@ -82,14 +82,24 @@ bundleTest('in an empty environment it unpacks, and every stage passes on the CP
     resume: 'passed',
     sanitizer: 'skipped',
     curves: 'passed',
+    attention: 'passed',
     benchmark: 'passed',
   });
-  const { conformance, parity, determinism, benchmark } = report.stages;
+  const { conformance, parity, determinism, attention, benchmark } = report.stages;
   t.true(conformance.passed > 20);
   t.is(parity.cases[0].cpu.losses.length, 10);
   t.deepEqual(parity.cases[0].device, parity.cases[0].cpu);
   t.is(determinism.cases[0].distinct, 1);
-  t.true(benchmark.cases[0].ours.tokensPerSecond > 0);
+  t.deepEqual(
+    attention.cases.map(({ precision }: { precision: string }) => precision),
+    ['float32', 'bf16'],
+  );
+  for (const { ours } of attention.cases) t.true(ours.forward.teraflops > 0 && ours.backward.teraflops > 0);
+  t.deepEqual(
+    benchmark.cases.map(({ precision }: { precision: string }) => precision),
+    ['float32', 'bf16'],
+  );
+  for (const { ours } of benchmark.cases) t.true(ours.tokensPerSecond > 0);
 });
 
 bundleTest('what fails is recorded, and the next stage goes on', (t) => {

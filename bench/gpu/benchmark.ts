@@ -5,6 +5,7 @@ import { OutOfMemoryError } from '#src/errors.js';
 import { Graph, type Slot } from '#src/graph/graph.js';
 import { encodeScalars } from '#src/ops/scalars.js';
 import { type Device, Session } from '#src/runtime/session.js';
+import { type Precision, precisions } from '#src/shape/dtype.js';
 import { ProgramBuilder } from '#src/train/programs.js';
 import { Stepper, type StepperOptions } from '#src/train/stepper.js';
 import { median } from '../machine.js';
@@ -47,10 +48,11 @@ function usedGpuBytes(device: Device): number | undefined {
 async function openCase(
   shape: GpuCase,
   device: Device,
+  precision: Precision,
 ): Promise<{ stepper: Stepper; options: StepperOptions; shape: GpuCase }> {
   for (let batchSize = shape.batchSize; ; batchSize >>= 1) {
     const fitting = { ...shape, batchSize };
-    const options = caseOptions(fitting, { device });
+    const options = caseOptions(fitting, { device, precision });
     const stepper = new Stepper(options);
     try {
       await stepper.load();
@@ -65,7 +67,7 @@ async function openCase(
 
 /** The ops of a step by the time they take, from session.profile: each instruction's median over several runs. */
 async function profileOps(stepper: Stepper, options: StepperOptions, copyRate: number) {
-  const { model, objective, data, batchSize: rows, optimizer, clip } = options;
+  const { model, objective, data, batchSize: rows, optimizer, clip, precision } = options;
   const { vocabSize } = data.tokenizer;
   const program = new ProgramBuilder(stepper.table, {
     model,
@@ -74,6 +76,7 @@ async function profileOps(stepper: Stepper, options: StepperOptions, copyRate: n
     rows,
     optimizer,
     clip,
+    precision,
   }).build('step');
   const [id] = await stepper.session.load([program.bytes]);
   const inputs = new Uint8Array(program.inputBytes);
@@ -144,9 +147,14 @@ async function measureCopy(device: Device, quick: boolean): Promise<number> {
   }
 }
 
-async function measureCase(given: GpuCase, { device, quick, secondsLeft }: StageContext, copyRate: number) {
+async function measureCase(
+  given: GpuCase,
+  precision: Precision,
+  { device, quick, secondsLeft }: StageContext,
+  copyRate: number,
+) {
   const before = usedGpuBytes(device);
-  const { stepper, options, shape } = await openCase(given, device);
+  const { stepper, options, shape } = await openCase(given, device, precision);
   try {
     const { session } = stepper;
     const first = await timeSteps(stepper, 0, quick ? 2 : warmup);
@@ -167,12 +175,11 @@ async function measureCase(given: GpuCase, { device, quick, secondsLeft }: Stage
       await running;
     }
     const after = usedGpuBytes(device);
-    const { arenas } = session.stats();
+    const { arenas, matmulChoices } = session.stats();
     const tokens = shape.batchSize * shape.sequenceLength;
     const time = spread(seconds);
     const profile = await profileOps(stepper, options, copyRate);
     const ours = {
-      precision: 'float32',
       milliseconds: {
         median: 1000 * time.median,
         p10: 1000 * time.p10,
@@ -191,10 +198,12 @@ async function measureCase(given: GpuCase, { device, quick, secondsLeft }: Stage
         arenaBytes: Object.values(arenas).reduce((sum, bytes) => sum + bytes, 0),
         gpuBytes: before === undefined || after === undefined ? undefined : after - before,
       },
+      matmulChoices: matmulChoices.split('\n').filter(Boolean),
       profile,
     };
-    console.log(`${shape.name}: ${ours.milliseconds.median.toFixed(3)} ms a step of ${tokens} tokens`);
-    return { ...shape, tokens, ours };
+    const milliseconds = ours.milliseconds.median.toFixed(3);
+    console.log(`${shape.name}, ${precision}: ${milliseconds} ms a step of ${tokens} tokens`);
+    return { ...shape, precision, tokens, ours };
   } finally {
     await stepper.session.close();
   }
@@ -208,18 +217,20 @@ export const benchmark: Stage = async (context) => {
   record({ copyGigabytesPerSecond: copyRate / 1e9 });
   const cases: Case[] = [];
   let isWhole = true;
-  for (const shape of gpuCases.filter(({ name }) => names.includes(name))) {
-    if (secondsLeft() < 20) cases.push({ ...shape, notRun: 'no time left' });
-    else
-      try {
-        cases.push(await measureCase(shape, context, copyRate));
-      } catch (error) {
-        isWhole = false;
-        cases.push({ ...shape, error: (error as Error).message });
-        console.log(`${shape.name}: ${(error as Error).message}`);
-      }
-    record({ cases });
-  }
+  const chosen = gpuCases.filter(({ name }) => names.includes(name));
+  for (const shape of chosen)
+    for (const precision of precisions) {
+      if (secondsLeft() < 20) cases.push({ ...shape, precision, notRun: 'no time left' });
+      else
+        try {
+          cases.push(await measureCase(shape, precision, context, copyRate));
+        } catch (error) {
+          isWhole = false;
+          cases.push({ ...shape, precision, error: (error as Error).message });
+          console.log(`${shape.name}, ${precision}: ${(error as Error).message}`);
+        }
+      record({ cases });
+    }
   if (!peers || device === 'cpu') {
     record({
       peers: device === 'cpu' ? 'only with CUDA; npm run bench compares on the CPU' : 'not asked for',

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Device } from '#src/runtime/session.js';
+import { attentionRates } from './attention.js';
 import { benchmark } from './benchmark.js';
 import { caseNames } from './cases.js';
 import { conformance } from './conformance.js';
@@ -25,6 +26,7 @@ const stages: Readonly<Record<string, { readonly run: Stage; readonly seconds: n
   resume: { run: resume, seconds: 120 },
   sanitizer: { run: sanitizer, seconds: 240 },
   curves: { run: curves, seconds: 120 },
+  attention: { run: attentionRates, seconds: 120 },
   benchmark: { run: benchmark, seconds: 540 },
 };
 const stageNames = Object.keys(stages);

@@ -1,8 +1,9 @@
-// PyTorch beside the cases of the GPU benchmark: bench/peers/torch/cuda_step.py in a process for each way of running it.
+// PyTorch beside the cases of the GPU benchmark: a script of bench/peers/torch in a process for each way of running it.
 import { spawnSync } from 'node:child_process';
+import type { Precision } from '#src/shape/dtype.js';
 import type { GpuCase } from './cases.js';
 
-const script = 'bench/peers/torch/cuda_step.py';
+const folder = 'bench/peers/torch';
 /** The most that one way may take: compiling GPT-2 takes most of it. */
 const mostSeconds = 240;
 const leastSeconds = 30;
@@ -15,6 +16,7 @@ export interface PeerResult {
 
 /** A case with what was measured so far. */
 export interface Case extends GpuCase {
+  readonly precision: Precision;
   readonly tokens?: number;
   readonly ours?: { readonly milliseconds: { readonly median: number }; readonly tokensPerSecond: number };
   readonly notRun?: string;
@@ -36,10 +38,15 @@ const ways = [
   { precision: 'float32', mode: 'eager', attention: 'efficient' },
 ] as const;
 
-/** The JSON line that the script ends with, or why there is none. */
-function ask(argument: object, seconds: number): Record<string, unknown> {
+/** The JSON line that a script ends with, or why there is none. */
+export function ask(
+  argument: object,
+  seconds: number,
+  script: 'cuda_step.py' | 'cuda_attention.py' = 'cuda_step.py',
+): Record<string, unknown> {
   const python = process.env.HEDDLE_PYTHON ?? 'python3';
-  const { status, signal, error, stdout, stderr } = spawnSync(python, [script, JSON.stringify(argument)], {
+  const args = [`${folder}/${script}`, JSON.stringify(argument)];
+  const { status, signal, error, stdout, stderr } = spawnSync(python, args, {
     encoding: 'utf8',
     timeout: Math.max(1, Math.round(1000 * seconds)),
     killSignal: 'SIGKILL',
@@ -81,7 +88,7 @@ function measureWay(shape: Case, way: (typeof ways)[number], secondsLeft: () => 
     if (answer.outOfMemory && batchSize > 1) continue;
     const rate = answer.tokensPerSecond;
     const ratio = typeof rate === 'number' && shape.ours ? shape.ours.tokensPerSecond / rate : undefined;
-    console.log(`${shape.name}, ${name}: ${JSON.stringify(answer.milliseconds ?? answer)}`);
+    console.log(`${shape.name}, PyTorch, ${name}: ${JSON.stringify(answer.milliseconds ?? answer)}`);
     return { way: name, batchSize, ...answer, ratio };
   }
 }
@@ -90,7 +97,8 @@ function measureWay(shape: Case, way: (typeof ways)[number], secondsLeft: () => 
 export function measurePeers(cases: readonly Case[], secondsLeft: () => number, onResult: () => void): void {
   for (const way of ways) {
     for (const shape of cases) {
-      if (!shape.ours) continue;
+      // tf32 is a way to compute with float32 operands.
+      if (!shape.ours || (way.precision === 'bf16') !== (shape.precision === 'bf16')) continue;
       shape.peers ??= [];
       shape.peers.push(measureWay(shape, way, secondsLeft));
       onResult();

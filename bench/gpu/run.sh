@@ -15,14 +15,14 @@ if [ $help = yes ]; then
   cat <<'HELP'
 sh run.sh [options]
 
-  --only STAGE[,STAGE]  doctor, conformance, parity, determinism, resume, sanitizer, curves, benchmark; default
-                        all, in this order
+  --only STAGE[,STAGE]  doctor, conformance, parity, determinism, resume, sanitizer, curves, attention, benchmark;
+                        default all, in this order
   --seconds N           time for everything after unpacking; default 540, so that a call fits into ten minutes
   --out FOLDER          for report.json and log.txt; default $OUT, else ./gpu-report. Stages that an earlier call left in a
                         report.json there are kept: several calls with --only make one report
   --device DEVICE       cuda (default), cuda:N or cpu
   --cases A,B           of the benchmark: tiny, characters-16k, characters-4k, gpt2-124m; default all (on the CPU: tiny)
-  --peers on|off        PyTorch in the benchmark, where python3 has it; default on
+  --peers on|off        PyTorch beside attention and benchmark, where python3 has it; default on
   --quick               few samples and small models, under a minute on the CPU: shows that the bundle works, measures nothing
   --unpack FOLDER       where the bundle is unpacked, once; default a folder under ${TMPDIR:-/tmp}; takes some 200 MB
   --help                this text

@@ -2,16 +2,17 @@
 // samples.js [largest number of flops].
 import { checkKernels } from '../../test/ops/kernels.js';
 import { samples } from '../../test/ops/samples.js';
-import { prepare } from '../../test/ops/trial.js';
+import { prepare, waysOf } from '../../test/ops/trial.js';
 
 const limit = Number(process.argv[2] ?? 1e5);
 const chosen = samples.filter((sample) => prepare(sample, 'kept').program.flops <= limit);
 let wrong = 0;
 for (const sample of chosen) {
-  for (const complaint of await checkKernels(sample, 'kept', 1)) {
-    wrong++;
-    console.log(`${sample.name}: ${complaint}`);
-  }
+  for (const way of waysOf(sample).filter((name) => name.startsWith('kept')))
+    for (const complaint of await checkKernels(sample, way, 1)) {
+      wrong++;
+      console.log(`${sample.name}, ${way}: ${complaint}`);
+    }
 }
 console.log(`${chosen.length} of ${samples.length} samples, ${wrong} complaints`);
 process.exitCode = wrong > 0 ? 1 : 0;

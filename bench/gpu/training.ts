@@ -7,6 +7,7 @@ import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
 import { splitTokens } from '#src/data/split.js';
 import type { DecoderOptions } from '#src/models/config.js';
 import type { Device } from '#src/runtime/session.js';
+import { type Precision, precisions } from '#src/shape/dtype.js';
 import { Stepper } from '#src/train/stepper.js';
 import { Trainer } from '#src/train/trainer.js';
 import { caseOptions, type TrainingCase } from '../trainingCase.js';
@@ -14,19 +15,22 @@ import { type Stage, verdict } from './stage.js';
 
 interface ParityCase extends TrainingCase {
   readonly model: Partial<DecoderOptions>;
+  readonly precision: Precision;
 }
 
 const small = { layers: 2, hiddenSize: 64, heads: 2, sequenceLength: 32, batchSize: 4, vocabSize: 65 };
 const cases: readonly ParityCase[] = [
-  { name: 'gpt2, small, dropout', ...small, model: { dropout: 0.1 } },
+  { name: 'gpt2, small, dropout', ...small, model: { dropout: 0.1 }, precision: 'float32' },
   {
     name: 'llama, small, grouped heads',
     ...small,
     heads: 4,
     model: { modelType: 'llama', hiddenAct: 'swiglu', numKeyValueHeads: 2 },
+    precision: 'float32',
   },
-  {
-    name: 'gpt2, width 256',
+  { name: 'gpt2, small, dropout, bf16', ...small, model: { dropout: 0.1 }, precision: 'bf16' },
+  ...precisions.map((precision) => ({
+    name: `gpt2, width 256, ${precision}`,
     layers: 4,
     hiddenSize: 256,
     heads: 4,
@@ -34,17 +38,17 @@ const cases: readonly ParityCase[] = [
     batchSize: 8,
     vocabSize: 5000,
     model: {},
-  },
+    precision,
+  })),
 ];
-const chosenCases = (quick: boolean) => (quick ? cases.slice(0, 2) : cases);
+const chosenCases = (quick: boolean) => (quick ? cases.slice(0, 3) : cases);
 
 const steps = 10;
-/** Of losses over ten steps: float32 sums in another order, and what training makes of the differences. */
-const lossTolerance = 1e-4;
-const normTolerance = 1e-3;
+/** Relative, over ten steps: sums in another order, rounded to the precision, and what training makes of the differences. */
+const tolerances = { float32: { loss: 1e-4, norm: 1e-3 }, bf16: { loss: 5e-3, norm: 5e-2 } } as const;
 
-async function trace({ model, ...shape }: ParityCase, device: Device) {
-  const stepper = new Stepper(caseOptions(shape, { device, model, maxSteps: steps }));
+async function trace({ model, precision, ...shape }: ParityCase, device: Device) {
+  const stepper = new Stepper(caseOptions(shape, { device, model, precision, maxSteps: steps }));
   try {
     await stepper.load();
     const losses: number[] = [];
@@ -66,6 +70,7 @@ const relative = (found: number, expected: number) => Math.abs(found - expected)
 export const parity: Stage = async ({ device, quick, record }) => {
   const compared = [];
   for (const shape of chosenCases(quick)) {
+    const tolerance = tolerances[shape.precision];
     const cpu = await trace(shape, 'cpu');
     const other = await trace(shape, device);
     const lossDifferences = other.losses.map((loss, index) => relative(loss, cpu.losses[index]));
@@ -74,13 +79,13 @@ export const parity: Stage = async ({ device, quick, record }) => {
       differences.every((difference) => difference <= tolerance); // never for NaN
     compared.push({
       name: shape.name,
-      isEqual: isWithin(lossDifferences, lossTolerance) && isWithin(normDifferences, normTolerance),
+      isEqual: isWithin(lossDifferences, tolerance.loss) && isWithin(normDifferences, tolerance.norm),
       cpu,
       device: other,
       lossDifferences,
       normDifferences,
     });
-    record({ steps, lossTolerance, normTolerance, cases: compared });
+    record({ steps, tolerances, cases: compared });
     console.log(`${shape.name}: losses differ by at most ${Math.max(...lossDifferences)}`);
   }
   return verdict(compared.every(({ isEqual }) => isEqual));
@@ -99,7 +104,7 @@ class Snapshot {
   static async of({ session }: Stepper): Promise<Snapshot> {
     const sizes = session.stats().arenas;
     const arenas = new Map<string, Uint8Array>();
-    for (const name of ['parameters', 'optimizerState'])
+    for (const name of ['parameters', 'parametersBf16', 'optimizerState'].filter((name) => sizes[name]))
       arenas.set(name, await session.read(name, 0, new Uint8Array(sizes[name])));
     return new Snapshot(arenas);
   }
@@ -117,11 +122,11 @@ class Snapshot {
 export const determinism: Stage = async ({ device, quick, record }) => {
   const replays = quick ? 10 : 100;
   const found = [];
-  for (const { model, ...shape } of chosenCases(quick)) {
+  for (const { model, precision, ...shape } of chosenCases(quick)) {
     const states: string[][] = [];
     let replayed = new Set<string>();
     for (let session = 0; session < 2; session++) {
-      const stepper = new Stepper(caseOptions(shape, { device, model }));
+      const stepper = new Stepper(caseOptions(shape, { device, model, precision }));
       try {
         await stepper.load();
         const start = await Snapshot.of(stepper);

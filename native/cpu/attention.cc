@@ -1,7 +1,7 @@
 // softmax(scale q k^T + masks) v by blocks of queries with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022).
 // 4 B T S H D flops (half if causal); reads q once and k, v once per 256 queries.
 // One task for up to four blocks of queries of a head, whose keys and values it copies chunk by chunk, to lie closely.
-// The split follows shapes alone, and a block keeps all its state in one worker's scratch: no reduction between workers.
+// bf16 is widened where queries are turned and keys and values are copied. The split follows shapes alone, and a block keeps all its state in one worker's scratch: no reduction between workers.
 #include "attention.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
@@ -15,14 +15,15 @@ constexpr int64_t CHUNK_FLOATS = 1 << 14;  // of either copy of them, so that th
 constexpr int64_t TASK_FLOATS = 1 << 17;   // most floats in the queries or the outputs of a task
 
 // A block of queries of one head against chunks of keys and values. Everything is transposed: [D or keys][QUERIES].
+template <typename E>
 struct Block {
-  const Forward* f;
+  const Forward<E>* f;
   int64_t b, h, first, count;
   Ranges ranges;
   float *query, *output;
   Vector maximum_score[VECTORS], sum[VECTORS];
 
-  void aim(const Forward& forward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* memory) {
+  void aim(const Forward<E>& forward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* memory) {
     f = &forward, b = row, h = head, first = first_query, count = queries;
     ranges = Ranges(f->masks, b, first, count);
     query = memory;
@@ -114,7 +115,7 @@ struct Block {
       const Vector factor = empty ? Vector{} : f->dropout.factor / sum[v];
       const int64_t begin = first + v * LANES, rows = least(LANES, first + count - begin);
       for (int64_t d = 0; d < f->D; d += LANES) {
-        float* to = f->y.at(b, begin, h) + d;
+        E* to = f->y.at(b, begin, h) + d;
         const float* from = output + d * QUERIES + v * LANES;
         Vector block[LANES];
         if (rows == LANES && d + LANES <= f->D) {
@@ -138,11 +139,12 @@ struct Block {
 };
 
 // Queries begin <= i < end of one head, at most BLOCKS blocks of them.
-void attend_blocks(const Forward& f, int64_t b, int64_t h, int64_t begin, int64_t end, float* scratch) {
+template <typename E>
+void attend_blocks(const Forward<E>& f, int64_t b, int64_t h, int64_t begin, int64_t end, float* scratch) {
   const int64_t chunk = clamp(CHUNK_FLOATS / f.width / FINE * FINE, FINE, CHUNK), g = h / (f.H / f.G);
   float *keys = scratch, *values = keys + chunk * f.width, *weights = values + chunk * f.width;
   float* memory = weights + chunk * QUERIES;
-  Block blocks[BLOCKS];
+  Block<E> blocks[BLOCKS];
   int64_t count = 0, first = INT32_MAX, last = 0;
   for (int64_t i = begin; i < end; i += QUERIES, count++, memory += 2 * f.D * QUERIES) {
     blocks[count].aim(f, b, h, i, least(QUERIES, end - i), memory);
@@ -150,7 +152,7 @@ void attend_blocks(const Forward& f, int64_t b, int64_t h, int64_t begin, int64_
     last = greatest(last, blocks[count].ranges.last);
   }
   const auto prefetch_keys = [&](int64_t from, int64_t to) {
-    for (int64_t j = from; j < to; j++) prefetch({f.row(f.k, b, j, g), 0}, 1, f.D), prefetch({f.row(f.v, b, j, g), 0}, 1, f.D);
+    for (int64_t j = from; j < to; j++) prefetch(RowsOf<E>{f.row(f.k, b, j, g), 0}, 1, f.D), prefetch(RowsOf<E>{f.row(f.v, b, j, g), 0}, 1, f.D);
   };
   prefetch_keys(first, least(first + chunk, last));
   for (int64_t n = 0; n < count; n++) blocks[n].begin();
@@ -165,10 +167,9 @@ void attend_blocks(const Forward& f, int64_t b, int64_t h, int64_t begin, int64_
   for (int64_t n = 0; n < count; n++) blocks[n].finish();
 }
 
-}  // namespace
-
-void attention(const Call& call) {
-  const Forward f(call);
+template <typename E>
+void attend(const Call& call) {
+  const Forward<E> f(call);
   if (!f.valid()) return;
   if (f.T <= FEW) return attend_positions(f, call.context);
   const int64_t wanted = f.B * f.H * quotient_up(f.T, QUERIES) / TASKS;
@@ -182,5 +183,9 @@ void attention(const Call& call) {
     f.write_empty(b, h, live, end);
   });
 }
+
+}  // namespace
+
+void attention(const Call& call) { call.in[0].dtype == BF16 ? attend<bf16>(call) : attend<float>(call); }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -42,40 +42,53 @@ HEDDLE_INLINE Vector power_of_two(Vector x) {
   return p * as_float(as_bits(shifted) << 23);
 }
 
-// Rows of D numbers.
-struct Rows {
-  const float* data;
+// Rows of D numbers, of float or bf16.
+template <typename T>
+struct RowsOf {
+  const T* data;
   int64_t stride;
-  const float* at(int64_t i) const { return data + i * stride; }
-  Rows from(int64_t i) const { return {at(i), stride}; }
+  const T* at(int64_t i) const { return data + i * stride; }
+  RowsOf from(int64_t i) const { return {at(i), stride}; }
 };
+typedef RowsOf<float> Rows;
 
 // A [B, T, H, D] operand.
+template <typename T>
 struct Heads {
-  float* data;
+  T* data;
   int64_t batch, position, head;
   explicit Heads(const Operand& x)
-      : data(static_cast<float*>(x.data)), batch(x.stride[0]), position(x.stride[1]), head(x.stride[2]) {}
-  float* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
-  Rows rows(int64_t b, int64_t t, int64_t h) const { return {at(b, t, h), position}; }
+      : data(static_cast<T*>(x.data)), batch(x.stride[0]), position(x.stride[1]), head(x.stride[2]) {}
+  T* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * position + h * head; }
+  RowsOf<T> rows(int64_t b, int64_t t, int64_t h) const { return {at(b, t, h), position}; }
 };
 
-// A copy in rows of whole vectors, filled up with zeros. Rows of a head lie far apart, often a page each: what is read
-// more than once is read from such a copy.
-static inline Rows copied(Rows from, int64_t rows, int64_t D, float* to) {
+// A copy in rows of whole vectors of float, filled up with zeros. Rows of a head lie far apart, often a page each: what is
+// read more than once is read from such a copy.
+template <typename T>
+static inline Rows copied(RowsOf<T> from, int64_t rows, int64_t D, float* to) {
   const int64_t whole = D / LANES * LANES, width = quotient_up(D, LANES) * LANES;
   for (int64_t i = 0; i < rows; i++) {
-    const float* row = from.at(i);
+    const T* row = from.at(i);
     for (int64_t d = 0; d < whole; d += LANES) store(to + i * width + d, load(row + d));
     if (whole < D) store(to + i * width + whole, load_some(row + whole, D - whole));
   }
   return {to, width};
 }
 
+// Rows where they lie, unless they are to be read `again` or must be widened.
+static inline Rows readable(Rows from, int64_t rows, int64_t D, bool again, float* copy) {
+  return again ? copied(from, rows, D, copy) : from;
+}
+static inline Rows readable(RowsOf<bf16> from, int64_t rows, int64_t D, bool, float* copy) {
+  return copied(from, rows, D, copy);
+}
+
 // Asks for rows to come to the second cache: no hardware prefetcher follows them.
-static inline void prefetch(Rows rows, int64_t count, int64_t D) {
+template <typename T>
+static inline void prefetch(RowsOf<T> rows, int64_t count, int64_t D) {
   for (int64_t i = 0; i < count; i++)
-    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(rows.at(i) + d, 0, 2);
+    for (int64_t d = 0; d < D; d += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(rows.at(i) + d, 0, 2);
 }
 
 template <typename T>
@@ -135,7 +148,8 @@ struct Ranges {
       const IntVector p = query + integers(offset);
       IntVector from = IntVector{}, to = all;
       if (masks.window > 0) from = p - window >= 0 ? p - window + 1 : from;
-      if (masks.causal) to = p + 1 < all ? p + 1 : all;
+      const IntVector end = p + (masks.causal ? integers(1) : window);
+      if (masks.causal || masks.window > 0) to = end < all ? end : all;
       if (masks.document_starts)
         for (int i = 0; i < LANES; i++) {
           const int32_t start = masks.document_starts[b * masks.T + query[i]];
@@ -246,8 +260,9 @@ struct WeightDropout {
 };
 
 // The operands of attention.
+template <typename E>
 struct Forward {
-  Heads q, k, v, y;
+  Heads<E> q, k, v, y;
   float* log_sum_exp;
   Masks masks;
   const int32_t* slots;
@@ -269,20 +284,20 @@ struct Forward {
   bool valid() const { return G > 0 && H % G == 0 && D <= WIDEST_HEAD && (slots || P >= B); }
 
   // Key or value j of row b.
-  const float* row(const Heads& x, int64_t b, int64_t j, int64_t g) const {
+  const E* row(const Heads<E>& x, int64_t b, int64_t j, int64_t g) const {
     return x.at(slots ? slots[b * S + j] : b, j, g);
   }
 
   // Those of begin <= j < end, where they lie or, if they are scattered or to be read `again`, copied.
-  Rows rows(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t g, bool again, float* copy) const {
-    if (!slots) return again ? copied(x.rows(b, begin, g), end - begin, D, copy) : x.rows(b, begin, g);
-    for (int64_t j = begin; j < end; j++) copied({row(x, b, j, g), 0}, 1, D, copy + (j - begin) * width);
+  Rows rows(const Heads<E>& x, int64_t b, int64_t begin, int64_t end, int64_t g, bool again, float* copy) const {
+    if (!slots) return readable(x.rows(b, begin, g), end - begin, D, again, copy);
+    for (int64_t j = begin; j < end; j++) copied(RowsOf<E>{row(x, b, j, g), 0}, 1, D, copy + (j - begin) * width);
     return {copy, width};
   }
 
   void write_empty(int64_t b, int64_t h, int64_t begin, int64_t end) const {
     for (int64_t i = begin; i < end; i++) {
-      memset(y.at(b, i, h), 0, sizeof(float) * D);
+      memset(y.at(b, i, h), 0, sizeof(E) * D);
       if (log_sum_exp) log_sum_exp[(b * H + h) * T + i] = -__builtin_inff();
     }
   }
@@ -292,6 +307,7 @@ constexpr int64_t FEW = 4;                  // up to so many queries a head are 
 constexpr float LOWEST = -3.402823466e38f;  // a maximum of nothing: below every score, and LOWEST - LOWEST is a number
 
 // In attention_decode.cc: for T <= FEW.
-void attend_positions(const Forward& f, Context* context);
+void attend_positions(const Forward<float>& f, Context* context);
+void attend_positions(const Forward<bf16>& f, Context* context);
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -1,5 +1,5 @@
 // Gradients of attention from its log-sum-exp, weights recomputed (Dao 2023, arXiv:2307.08691, algorithm 2).
-// 10 B T S H D flops (half if causal): five products of blocks; traffic between them stays in the caches.
+// 10 B T S H D flops (half if causal): five products of blocks; traffic between them stays in the caches, widened if bf16.
 // Queries and keys are cut into the same number N of spans; in phase p, task n takes queries n + p mod N against keys n.
 // Within a phase no two tasks write the same rows, and a row gathers its terms in the order of phases: no atomics, no copies.
 #include "attention.h"
@@ -12,8 +12,9 @@ constexpr int64_t TASKS = 16;               // a row and key head is cut where t
 constexpr int64_t SHORTEST = 4 * QUERIES;   // span
 constexpr int64_t SPAN_FLOATS = 1 << 15;    // of k, v, dk or dv, so that all four stay in the second cache
 
+template <typename E>
 struct Backward {
-  Heads q, k, v, y, dy, dq, dk, dv;
+  Heads<E> q, k, v, y, dy, dq, dk, dv;
   const float* log_sum_exp;
   Masks masks;
   WeightDropout dropout;
@@ -45,24 +46,25 @@ struct Span {
   Rows keys, values;
   float *key_gradients, *value_gradients;
 
-  void load(const Backward& f, int64_t b, int64_t g, float* scratch) {
+  template <typename E>
+  void load(const Backward<E>& f, int64_t b, int64_t g, float* scratch) {
     const int64_t count = end - begin, size = count * f.width;
     key_gradients = scratch, value_gradients = scratch + size;
     memset(scratch, 0, sizeof(float) * 2 * size);
-    keys = f.k.rows(b, begin, g), values = f.v.rows(b, begin, g);
+    const auto k = f.k.rows(b, begin, g), v = f.v.rows(b, begin, g);
     if (once) {
-      prefetch(keys, count, f.D);
-      prefetch(values, count, f.D);
-    } else {
-      keys = copied(keys, count, f.D, scratch + 2 * size);
-      values = copied(values, count, f.D, scratch + 3 * size);
+      prefetch(k, count, f.D);
+      prefetch(v, count, f.D);
     }
+    keys = readable(k, count, f.D, !once, scratch + 2 * size);
+    values = readable(v, count, f.D, !once, scratch + 3 * size);
   }
 };
 
 // A block of queries of one head against a span of keys.
+template <typename E>
 struct Block {
-  const Backward& f;
+  const Backward<E>& f;
   const int64_t b, h, first, count;
   const Ranges ranges;
   Rows query, gradient;
@@ -70,9 +72,9 @@ struct Block {
   float *query_columns, *gradient_columns, *weights, *score_gradients;        // [D or COARSE][QUERIES]
   Vector log_sum_exp[VECTORS], delta[VECTORS];
 
-  Block(const Backward& backward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* scratch)
+  Block(const Backward<E>& backward, int64_t row, int64_t head, int64_t first_query, int64_t queries, float* scratch)
       : f(backward), b(row), h(head), first(first_query), count(queries), ranges(f.masks, b, first, count),
-        query(f.q.rows(b, first, h)), gradient(f.dy.rows(b, first, h)), query_gradient(scratch),
+        query_gradient(scratch),
         query_copy(query_gradient + f.width * QUERIES), gradient_copy(query_copy + f.width * QUERIES),
         query_columns(gradient_copy + f.width * QUERIES), gradient_columns(query_columns + f.D * QUERIES),
         weights(gradient_columns + f.D * QUERIES), score_gradients(weights + COARSE * QUERIES) {}
@@ -102,10 +104,8 @@ struct Block {
   }
 
   void prepare(bool once) {
-    if (!once) {
-      query = copied(query, count, f.D, query_copy);
-      gradient = copied(gradient, count, f.D, gradient_copy);
-    }
+    query = readable(f.q.rows(b, first, h), count, f.D, !once, query_copy);
+    gradient = readable(f.dy.rows(b, first, h), count, f.D, !once, gradient_copy);
     if (f.dq.data) prefetch(f.dq.rows(b, first, h), count, f.D);
     memset(query_gradient, 0, sizeof(float) * f.width * count);
     transpose_into(query_columns, QUERIES, query.data, query.stride, count, f.D, f.scale * LOG2_E);
@@ -150,11 +150,12 @@ struct Block {
 };
 
 // Rows begin <= i < end of a gradient, which nobody may have asked for, become or gain what was gathered.
-void write_rows(const Heads& to, int64_t b, int64_t begin, int64_t end, int64_t head, const float* from, int64_t D,
+template <typename E>
+void write_rows(const Heads<E>& to, int64_t b, int64_t begin, int64_t end, int64_t head, const float* from, int64_t D,
                 int64_t width, bool add) {
   if (!to.data) return;
   const int64_t whole = D / LANES * LANES;
-  float* row = to.at(b, begin, head);
+  E* row = to.at(b, begin, head);
   for (int64_t i = begin; i < end; i++, from += width, row += to.position) {
     for (int64_t d = 0; d < whole; d += LANES) store(row + d, add ? load(row + d) + load(from + d) : load(from + d));
     if (whole == D) continue;
@@ -163,14 +164,16 @@ void write_rows(const Heads& to, int64_t b, int64_t begin, int64_t end, int64_t 
   }
 }
 
-void clear(const Heads& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
+template <typename E>
+void clear(const Heads<E>& x, int64_t b, int64_t begin, int64_t end, int64_t head, int64_t D) {
   if (!x.data) return;
-  for (int64_t i = begin; i < end; i++) memset(x.at(b, i, head), 0, sizeof(float) * D);
+  for (int64_t i = begin; i < end; i++) memset(x.at(b, i, head), 0, sizeof(E) * D);
 }
 
 // Queries query <= i < query_end of all heads that share a key head against a span of its keys. When `first`, all their
 // gradients are written; later what was found is added.
-void meet(const Backward& f, int64_t b, int64_t g, int64_t query, int64_t query_end, Span span, bool first, float* scratch) {
+template <typename E>
+void meet(const Backward<E>& f, int64_t b, int64_t g, int64_t query, int64_t query_end, Span span, bool first, float* scratch) {
   const int64_t heads = f.H / f.G, live = clamp(f.masks.queries(b), query, greatest(query, query_end));
   float* memory = scratch + 4 * greatest(0, span.end - span.begin) * f.width;
   bool loaded = false;
@@ -179,7 +182,7 @@ void meet(const Backward& f, int64_t b, int64_t g, int64_t query, int64_t query_
       int64_t written = i;
       const int64_t end = least(i + QUERIES, query_end), live_end = least(end, live);
       if (live_end > i) {
-        Block block(f, b, h, i, live_end - i, memory);
+        Block<E> block(f, b, h, i, live_end - i, memory);
         if (block.sees(span.begin, span.end)) {
           if (!loaded) span.load(f, b, g, scratch);
           loaded = true;
@@ -199,10 +202,9 @@ void meet(const Backward& f, int64_t b, int64_t g, int64_t query, int64_t query_
   }
 }
 
-}  // namespace
-
-void attention_backward(const Call& call) {
-  const Backward f(call, *static_cast<const AttentionBackwardAttributes*>(call.attributes));
+template <typename E>
+void attend_backward(const Call& call) {
+  const Backward<E> f(call, *static_cast<const AttentionBackwardAttributes*>(call.attributes));
   if (!f.valid()) return;
   const int64_t length = f.span(), spans = quotient_up(greatest(f.T, f.S), length);
   for (int64_t phase = 0; phase < spans; phase++)
@@ -214,6 +216,12 @@ void attention_backward(const Call& call) {
       span.once = f.H == f.G && length <= QUERIES && f.D % LANES == 0;
       meet(f, b, g, query, least(query + length, f.T), span, phase == 0, static_cast<float*>(call.context->scratch[worker]));
     });
+}
+
+}  // namespace
+
+void attention_backward(const Call& call) {
+  call.in[0].dtype == BF16 ? attend_backward<bf16>(call) : attend_backward<float>(call);
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

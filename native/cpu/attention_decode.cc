@@ -1,5 +1,5 @@
 // Attention of a few queries to many keys in a cache, and writing to that cache: decoding.
-// Bound by memory: all heads that share a key head read k and v once, 8 B Tk G D bytes for 4 B Tk H D flops.
+// Bound by memory: all heads that share a key head read k and v once, 8 B Tk G D bytes (half in bf16) for 4 B Tk H D flops.
 // One task a row and key head, a chunk of scores at a time; dot products with keys as they lie, then one product with values.
 // A split over keys would help one row with one key head only, and would need a second pass.
 #include "attention.h"
@@ -12,14 +12,15 @@ constexpr int64_t CHUNK = 256;  // scores of a head that are held at a time
 constexpr int64_t GROUP = 16;   // heads that are dealt with at a time
 
 // One query position of up to GROUP heads that share a key head: for decoding, where reading k and v is all the work.
+template <typename E>
 struct Position {
-  const Forward& f;
+  const Forward<E>& f;
   const int64_t b, first_head, heads, g, t, width;
   const Ranges ranges;
   float *query, *output, *weights, *copy;
   float maximum_score[GROUP], sum[GROUP];
 
-  Position(const Forward& forward, int64_t row, int64_t head, int64_t count, int64_t position, float* scratch)
+  Position(const Forward<E>& forward, int64_t row, int64_t head, int64_t count, int64_t position, float* scratch)
       : f(forward), b(row), first_head(head), heads(count), g(head / (f.H / f.G)), t(position),
         width(f.width), ranges(f.masks, b, t, 1), query(scratch), output(query + GROUP * width),
         weights(output + GROUP * width), copy(weights + GROUP * CHUNK) {}
@@ -56,7 +57,7 @@ struct Position {
   void score(int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; j += LANES) {
       const int64_t count = least(LANES, end - j);
-      const float* keys[LANES];
+      const E* keys[LANES];
       for (int64_t i = 0; i < count; i++) keys[i] = f.row(f.k, b, j + i, g);
       for (int64_t h = 0; h < heads; h++) {
         const float *q = query + h * width, slope = f.masks.slope(first_head + h);
@@ -93,23 +94,22 @@ struct Position {
   }
 };
 
-}  // namespace
-
-void attend_positions(const Forward& f, Context* context) {
+template <typename E>
+void attend_few(const Forward<E>& f, Context* context) {
   const int64_t heads = f.H / f.G;
   parallel(context, f.B * f.G, [&](int64_t index, int32_t worker) {
     const int64_t b = index / f.G, end = (index % f.G + 1) * heads, live = f.masks.queries(b);
     for (int64_t h = end - heads; h < end; h++) f.write_empty(b, h, live, f.T);
     for (int64_t h = end - heads; h < end; h += GROUP)
       for (int64_t t = 0; t < live; t++)
-        Position(f, b, h, least(GROUP, end - h), t, static_cast<float*>(context->scratch[worker])).run();
+        Position<E>(f, b, h, least(GROUP, end - h), t, static_cast<float*>(context->scratch[worker])).run();
   });
 }
 
-// Bound by memory: each value is read and written once.
-void cache_write(const Call& call) {
+template <typename E>
+void write_cache(const Call& call) {
   const Operand &cache = call.in[0], &values = call.in[1];
-  const Heads to(cache), from(values);
+  const Heads<E> to(cache), from(values);
   const int32_t *positions = data_of<int32_t>(call.in[2]), *lengths = data_of<int32_t>(call.in[3]);
   const int64_t S = cache.shape[1], B = values.shape[0], T = values.shape[1], G = values.shape[2], D = values.shape[3];
   const int64_t blocks = quotient_up(T, QUERIES);
@@ -117,8 +117,16 @@ void cache_write(const Call& call) {
     const int64_t b = index / blocks, first = index % blocks * QUERIES, position = clamp(positions[b], 0, S);
     const int64_t count = least(lengths ? clamp(lengths[b], 0, T) : T, S - position);
     for (int64_t t = first; t < least(first + QUERIES, count); t++)
-      for (int64_t g = 0; g < G; g++) memcpy(to.at(b, position + t, g), from.at(b, t, g), sizeof(float) * D);
+      for (int64_t g = 0; g < G; g++) memcpy(to.at(b, position + t, g), from.at(b, t, g), sizeof(E) * D);
   });
 }
+
+}  // namespace
+
+void attend_positions(const Forward<float>& f, Context* context) { attend_few(f, context); }
+void attend_positions(const Forward<bf16>& f, Context* context) { attend_few(f, context); }
+
+// Bound by memory: each value is read and written once.
+void cache_write(const Call& call) { call.in[0].dtype == BF16 ? write_cache<bf16>(call) : write_cache<float>(call); }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

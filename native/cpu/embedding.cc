@@ -9,26 +9,31 @@
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
-void embedding(const Call& call) {
+namespace {
+
+template <typename T>
+void look_up(const Call& call) {
   const int32_t* ids = integers(call.in[0]);
-  const float* table = floats(call.in[1]);
-  float* y = floats(call.out[0]);
+  const T* table = elements<T>(call.in[1]);
+  T* y = elements<T>(call.out[0]);
   const int64_t vocabulary = call.in[1].shape[0], columns = call.in[1].shape[1];
   if (!y) return;
   parallel_ranges(call.context, size_of(call.in[0]), rows_per_task(columns), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
       const int64_t id = ids[row];
       if (id >= 0 && id < vocabulary)
-        memcpy(y + row * columns, table + id * columns, columns * sizeof(float));
+        memcpy(y + row * columns, table + id * columns, columns * sizeof(T));
       else
-        memset(y + row * columns, 0, columns * sizeof(float));
+        memset(y + row * columns, 0, columns * sizeof(T));
     }
   });
 }
 
-void embedding_backward(const Call& call) {
+template <typename T>
+void add_rows(const Call& call) {
   const int32_t* ids = integers(call.in[0]);
-  const float *dy = floats(call.in[1]), *addend = floats(call.in[2]);
+  const T* dy = elements<T>(call.in[1]);
+  const float* addend = floats(call.in[2]);
   float* dtable = floats(call.out[0]);
   const int64_t count = call.in[1].shape[0], columns = call.in[1].shape[1], vocabulary = call.out[0].shape[0];
   if (!dtable || vocabulary * columns == 0) return;
@@ -57,13 +62,22 @@ void embedding_backward(const Call& call) {
       if (!any) continue;
       for (int64_t n = group; n < end; n++) {
         if (!inside(ids[n])) continue;
-        const float* from = dy + n * columns + column;
+        const T* from = dy + n * columns + column;
         float* to = dtable + ids[n] * columns + column;
         for_vectors(length,
                     [&](int64_t i, int lanes) { put(to + i, fetch(to + i, lanes) + fetch(from + i, lanes), lanes); });
       }
     }
   });
+}
+
+}  // namespace
+
+void embedding(const Call& call) {
+  with_type(call.in[1], [&](auto type) { look_up<decltype(type)>(call); });
+}
+void embedding_backward(const Call& call) {
+  with_type(call.in[1], [&](auto type) { add_rows<decltype(type)>(call); });
 }
 
 void positions(const Call& call) {
@@ -151,9 +165,12 @@ void rotary_table(const Call& call) {
              });
 }
 
+namespace {
+
 // y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin on the first and second half of a head (Su et al. 2021, eq. 34, in the
 // order of Llama); elements past twice the table's extent pass unchanged. y may lie on x.
-void rotary(const Call& call) {
+template <typename T>
+void rotate(const Call& call) {
   const Operand &x = call.in[0], &cos = call.in[1], &sin = call.in[2], &y = call.out[0];
   if (!y.data) return;
   const int64_t batch = x.shape[0], length = x.shape[1], heads = x.shape[2], size = x.shape[3];
@@ -166,8 +183,8 @@ void rotary(const Call& call) {
       const float* c = floats(cos) + b * cos.stride[0] + t * cos.stride[1];
       const float* s = floats(sin) + b * sin.stride[0] + t * sin.stride[1];
       for (int64_t head = 0; head < heads; head++) {
-        const float* from = floats(x) + b * x.stride[0] + t * x.stride[1] + head * x.stride[2];
-        float* to = floats(y) + b * y.stride[0] + t * y.stride[1] + head * y.stride[2];
+        const T* from = elements<T>(x) + b * x.stride[0] + t * x.stride[1] + head * x.stride[2];
+        T* to = elements<T>(y) + b * y.stride[0] + t * y.stride[1] + head * y.stride[2];
         if (cos_step == 1 && sin_step == 1) {
           for_vectors(half, [&](int64_t i, int lanes) {
             const Vector a = fetch(from + i, lanes), d = fetch(from + half + i, lanes);
@@ -177,9 +194,9 @@ void rotary(const Call& call) {
           });
         } else {
           for (int64_t i = 0; i < half; i++) {
-            const float a = from[i], d = from[half + i], cosine = c[i * cos_step], sine = s[i * sin_step] * sign;
-            to[i] = a * cosine - d * sine;
-            to[half + i] = d * cosine + a * sine;
+            const float a = widened(from[i]), d = widened(from[half + i]), cosine = c[i * cos_step], sine = s[i * sin_step] * sign;
+            set(to[i], a * cosine - d * sine);
+            set(to[half + i], d * cosine + a * sine);
           }
         }
         if (to != from)
@@ -187,6 +204,12 @@ void rotary(const Call& call) {
       }
     }
   });
+}
+
+}  // namespace
+
+void rotary(const Call& call) {
+  with_type(call.in[0], [&](auto type) { rotate<decltype(type)>(call); });
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -7,14 +7,15 @@
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 struct Rows {
-  float* data;  // null where the operand is absent
+  void* data;  // null where the operand is absent
   int64_t stride;
 };
 
 struct Finish {
   const float* bias;
   Rows addend, preactivation, y, preactivation_output;
-  bool plain;  // y is z, so that tiles may write it themselves
+  bool plain;          // y is z, so that tiles may write it themselves
+  int64_t line;        // elements of y in a cache line
   void (*apply)(const Finish&, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows,
                 int64_t columns);
 };
@@ -22,26 +23,28 @@ struct Finish {
 // Asks for the cache lines that apply will touch, so that they arrive while the tile is being multiplied: a store to a line
 // that is far away holds up the stores behind it.
 static inline void fetch_ahead(const Finish& f, int64_t row, int64_t column, int64_t rows, int64_t columns) {
-  constexpr int64_t LINE = 16;  // floats of a cache line
+  const auto fetch = [&](Rows r, int64_t i, int64_t j) {
+    if (r.data) __builtin_prefetch(static_cast<char*>(r.data) + (i * r.stride + j) * 64 / f.line, 1);
+  };
   for (int64_t i = row; i < row + rows; i++)
-    for (int64_t j = column; j < column + columns; j += LINE) {
-      __builtin_prefetch(f.y.data + i * f.y.stride + j, 1);
-      if (f.preactivation_output.data)
-        __builtin_prefetch(f.preactivation_output.data + i * f.preactivation_output.stride + j, 1);
-      if (f.preactivation.data) __builtin_prefetch(f.preactivation.data + i * f.preactivation.stride + j, 0);
-      if (f.addend.data) __builtin_prefetch(f.addend.data + i * f.addend.stride + j, 0);
+    for (int64_t j = column; j < column + columns; j += f.line) {
+      fetch(f.y, i, j);
+      fetch(f.preactivation_output, i, j);
+      fetch(f.preactivation, i, j);
+      fetch(f.addend, i, j);
     }
 }
 
 // Finishes rows by columns elements of y from (row, column) on. An element is read before it is written, so that addend and
-// preactivation may lie where y does.
-template <Epilogue EPILOGUE, ActivationKind KIND>
+// preactivation may lie where y does. T: of y and what else is `result` in src/ops/matmul.ts.
+template <Epilogue EPILOGUE, ActivationKind KIND, typename T>
 static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows,
                   int64_t columns) {
   for (int64_t i = 0; i < rows; i++, z += z_stride) {
-    const auto at = [&](Rows r) { return r.data ? r.data + (row + i) * r.stride + column : nullptr; };
-    const float *bias = f.bias ? f.bias + column : nullptr, *addend = at(f.addend), *preactivation = at(f.preactivation);
-    float *y = at(f.y), *preactivation_output = at(f.preactivation_output);
+    const auto at = [&](Rows r) { return r.data ? static_cast<T*>(r.data) + (row + i) * r.stride + column : nullptr; };
+    const float* bias = f.bias ? f.bias + column : nullptr;
+    const T *addend = at(f.addend), *preactivation = at(f.preactivation);
+    T *y = at(f.y), *preactivation_output = at(f.preactivation_output);
     for_vectors(columns, [&](int64_t j, int lanes) {
       Vector x = fetch(z + j, lanes);
       if (bias) x += fetch(bias + j, lanes);
@@ -57,13 +60,13 @@ static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row
   }
 }
 
-template <int KIND = ACTIVATION_TANH>
+template <typename T, int KIND = ACTIVATION_TANH>
 static decltype(Finish::apply) apply_of(Epilogue epilogue, ActivationKind kind) {
   if constexpr (KIND > ACTIVATION_NONE)
-    if (kind != KIND) return apply_of<KIND - 1>(epilogue, kind);
-  return epilogue == EPILOGUE_ACTIVATION            ? apply<EPILOGUE_ACTIVATION, ActivationKind(KIND)>
-         : epilogue == EPILOGUE_ACTIVATION_BACKWARD ? apply<EPILOGUE_ACTIVATION_BACKWARD, ActivationKind(KIND)>
-                                                    : apply<EPILOGUE_NONE, ACTIVATION_NONE>;
+    if (kind != KIND) return apply_of<T, KIND - 1>(epilogue, kind);
+  return epilogue == EPILOGUE_ACTIVATION            ? apply<EPILOGUE_ACTIVATION, ActivationKind(KIND), T>
+         : epilogue == EPILOGUE_ACTIVATION_BACKWARD ? apply<EPILOGUE_ACTIVATION_BACKWARD, ActivationKind(KIND), T>
+                                                    : apply<EPILOGUE_NONE, ACTIVATION_NONE, T>;
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

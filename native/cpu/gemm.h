@@ -16,12 +16,24 @@ constexpr int TILE_ROWS = 6;
 constexpr int TILE_COLUMNS = 2 * LANES;
 constexpr int PANEL_ROWS = (TILE_ROWS + LANES - 1) / LANES * LANES;  // width of a panel of a
 constexpr int CACHE_LINE = 16;                                       // floats
+// Steps of depth between two jumps. A narrow tile has so few multiplications a step that counting it shows, where a
+// neighbour shares the core.
+constexpr int UNROLLED = LANES == 8 ? 4 : 1;
 
 // One operand: element (line, depth) stands at data[line * line_stride + depth * depth_stride].
-struct Lines {
-  const float* data;
+template <typename T>
+struct LinesOf {
+  const T* data;
   int64_t line_stride, depth_stride;
 };
+typedef LinesOf<float> Lines;
+
+// Memory to fetch ahead: only the bytes of a step of depth count.
+template <typename T>
+HEDDLE_INLINE Lines ahead_of(LinesOf<T> lines) {
+  return {reinterpret_cast<const float*>(lines.data), 0,
+          lines.depth_stride * static_cast<int64_t>(sizeof(T)) / static_cast<int64_t>(sizeof(float))};
+}
 
 template <int N, int... I> struct Indices : Indices<N - 1, N - 1, I...> {};
 template <int... I> struct Indices<0, I...> {};
@@ -42,13 +54,14 @@ HEDDLE_INLINE void transpose(Vector (&v)[LANES]) {
   if constexpr (STEP > 1) transpose<STEP / 2>(v);
 }
 
-// Packs `lines` lines of `depth` elements; lines beyond them read as zeros. Fast where one of the strides is 1.
-static void pack(Lines from, int64_t lines, int64_t depth, float* to, int width) {
+// Packs `lines` lines of `depth` elements as float; lines beyond them read as zeros. Fast where one of the strides is 1.
+template <typename T>
+static void pack(LinesOf<T> from, int64_t lines, int64_t depth, float* to, int width) {
   for (int first = 0; first < width; first += LANES, from.data += LANES * from.line_stride, to += LANES) {
     const int count = lines - first < 0 ? 0 : lines - first < LANES ? int(lines - first) : LANES;
     if (from.line_stride == 1 && count > 0) {
       for (int64_t k = 0; k < depth; k++) {
-        const float* at = from.data + k * from.depth_stride;
+        const T* at = from.data + k * from.depth_stride;
         __builtin_prefetch(at + 16 * from.depth_stride);
         store(to + k * width, count == LANES ? load(at) : load_first(at, count));
       }
@@ -58,7 +71,7 @@ static void pack(Lines from, int64_t lines, int64_t depth, float* to, int width)
         Vector v[LANES];
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) {
-          const float* at = from.data + i * from.line_stride + k;
+          const T* at = from.data + i * from.line_stride + k;
           __builtin_prefetch(at + 4 * CACHE_LINE);
           v[i] = i >= count ? Vector{} : rest == LANES ? load(at) : load_first(at, rest);
         }
@@ -70,7 +83,7 @@ static void pack(Lines from, int64_t lines, int64_t depth, float* to, int width)
     } else {
       for (int64_t k = 0; k < depth; k++)
         for (int i = 0; i < LANES; i++)
-          to[k * width + i] = i < count ? from.data[i * from.line_stride + k * from.depth_stride] : 0.0f;
+          to[k * width + i] = i < count ? widened(from.data[i * from.line_stride + k * from.depth_stride]) : 0.0f;
     }
   }
 }
@@ -78,8 +91,8 @@ static void pack(Lines from, int64_t lines, int64_t depth, float* to, int width)
 // c (+)= a b for ROWS rows and VECTORS * LANES columns, all of which must exist; b.line_stride is 1. PACKED: a is a panel.
 // Meanwhile memory that will be needed soon is brought into L2: at each step of depth one cache line of `ahead` or, where
 // b is read only once (not PACKED), as much as a row of the tile.
-template <int ROWS, int VECTORS, bool PACKED>
-static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add, Lines ahead) {
+template <int ROWS, int VECTORS, bool PACKED, typename T = float>
+static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_stride, bool add, Lines ahead) {
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
@@ -87,6 +100,7 @@ static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bo
   constexpr int AHEAD_LINES = PACKED || VECTORS * LANES < CACHE_LINE ? 1 : VECTORS * LANES / CACHE_LINE;
   Vector sum[ROWS][VECTORS] = {};
   const int64_t a_row = PACKED ? 1 : a.line_stride, a_step = PACKED ? PANEL_ROWS : a.depth_stride;
+#pragma GCC unroll UNROLLED
   for (int64_t k = 0; k < depth; k++) {
 #pragma GCC unroll 16
     for (int j = 0; j < AHEAD_LINES; j++) __builtin_prefetch(ahead.data + k * ahead.depth_stride + j * CACHE_LINE, 0, 2);
@@ -95,7 +109,7 @@ static void tile(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bo
     for (int j = 0; j < VECTORS; j++) row[j] = load(b.data + j * LANES);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++) {
-      const Vector x = broadcast(a.data[i * a_row]);
+      const Vector x = broadcast(widened(a.data[i * a_row]));
 #pragma GCC unroll 16
       for (int j = 0; j < VECTORS; j++) sum[i][j] += x * row[j];
     }
@@ -122,10 +136,10 @@ static Tile tile_of(int64_t rows) {
 }
 
 // c = a b for up to ROWS rows and LANES / ROWS columns, as dot products: both depth strides are 1.
-template <int ROWS>
-static void dots(int64_t depth, Lines a, int64_t rows, Lines b, int64_t columns, float* c, int64_t c_stride) {
+template <int ROWS, typename T>
+static void dots(int64_t depth, LinesOf<T> a, int64_t rows, LinesOf<T> b, int64_t columns, float* c, int64_t c_stride) {
   constexpr int COLUMNS = LANES / ROWS;
-  const float *left[ROWS], *right[COLUMNS];
+  const T *left[ROWS], *right[COLUMNS];
   for (int i = 0; i < ROWS; i++) left[i] = a.data + (i < rows ? i : 0) * a.line_stride;
   for (int j = 0; j < COLUMNS; j++) right[j] = b.data + (j < columns ? j : 0) * b.line_stride;
   Vector sum[LANES] = {};
@@ -141,9 +155,9 @@ static void dots(int64_t depth, Lines a, int64_t rows, Lines b, int64_t columns,
     }
   };
   int64_t k = 0;
-  for (; k + LANES <= depth; k += LANES) step(k, [](const float* from) { return load(from); });
+  for (; k + LANES <= depth; k += LANES) step(k, [](const T* from) { return load(from); });
   const int rest = int(depth - k);
-  if (rest > 0) step(k, [=](const float* from) { return load_first(from, rest); });
+  if (rest > 0) step(k, [=](const T* from) { return load_first(from, rest); });
   transpose(sum);
 #pragma GCC unroll 16
   for (int half = LANES / 2; half > 0; half /= 2)

@@ -19,13 +19,14 @@ struct RowStatistics {
   double sum;  // of the logits; only where asked for
 };
 
-RowStatistics statistics(const float* x, int64_t count, bool with_sum) {
+template <typename T>
+RowStatistics statistics(const T* x, int64_t count, bool with_sum) {
   constexpr int64_t BLOCK = 4096;
   constexpr float LOWEST = -__builtin_inff();
   float greatest = LOWEST;
   double exponentials = 0, sum = 0;
   for (int64_t start = 0; start < count; start += BLOCK) {
-    const float* from = x + start;
+    const T* from = x + start;
     const int64_t length = smaller(BLOCK, count - start);
     Vector top = broadcast(LOWEST);
     for_vectors(length, [&](int64_t i, int lanes) { top = maximum(top, fetch(from + i, lanes, LOWEST)); });
@@ -44,38 +45,41 @@ RowStatistics statistics(const float* x, int64_t count, bool with_sum) {
 }
 
 // to = factor (exp(x - shift) inverse - (1 - smoothing) onehot - smoothing / count); to may be x.
-HEDDLE_INLINE void write_gradient(const float* x, int64_t count, int32_t target, float shift, float inverse,
-                                  float smoothing, float factor, float* to) {
+template <typename T>
+HEDDLE_INLINE void write_gradient(const T* x, int64_t count, int32_t target, float shift, float inverse, float smoothing,
+                                  float factor, T* to) {
   const float uniform = smoothing / static_cast<float>(count);
+  const float own = exp(broadcast(widened(x[target]) - shift))[0] * inverse - uniform;
   for_vectors(count, [&](int64_t i, int lanes) {
     put(to + i, (exp(fetch(x + i, lanes) - shift) * inverse - uniform) * factor, lanes);
   });
-  to[target] -= (1.0f - smoothing) * factor;
+  // From the number before it was rounded: near 1 it would lose what is left of it.
+  set(to[target], own * factor - (1.0f - smoothing) * factor);
 }
 
-}  // namespace
-
-void softmax_cross_entropy(const Call& call) {
-  const float* logits = floats(call.in[0]);
+template <typename T>
+void cross_entropy(const Call& call) {
+  const T* logits = elements<T>(call.in[0]);
   const int32_t* targets = integers(call.in[1]);
-  float *loss = floats(call.out[0]), *log_sum_exp = floats(call.out[1]), *dlogits = floats(call.out[2]);
+  float *loss = floats(call.out[0]), *log_sum_exp = floats(call.out[1]);
+  T* dlogits = elements<T>(call.out[2]);
   const int64_t rows = call.in[0].shape[0], count = call.in[0].shape[1];
   const float smoothing = attributes_of<SoftmaxCrossEntropyAttributes>(call).label_smoothing;
   parallel_ranges(call.context, rows, rows_per_task(count), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
-      const float* x = logits + row * count;
+      const T* x = logits + row * count;
       const int32_t target = targets[row];
       const bool counts = target >= 0 && target < count;
       if (!counts) {
         if (loss) loss[row] = 0.0f;
         if (log_sum_exp) log_sum_exp[row] = static_cast<float>(statistics(x, count, false).log_sum_exp);
-        if (dlogits) memset(dlogits + row * count, 0, count * sizeof(float));
+        if (dlogits) memset(dlogits + row * count, 0, count * sizeof(T));
         continue;
       }
       const RowStatistics found = statistics(x, count, loss && smoothing != 0.0f);
       if (loss) {
         // The mean is needed only with smoothing: without it, a logit of -inf elsewhere must not make 0 * inf.
-        double expected = x[target];
+        double expected = widened(x[target]);
         if (smoothing != 0.0f) expected += smoothing * (found.sum / static_cast<double>(count) - expected);
         loss[row] = static_cast<float>(found.log_sum_exp - expected);
       }
@@ -87,25 +91,35 @@ void softmax_cross_entropy(const Call& call) {
   });
 }
 
-void softmax_cross_entropy_backward(const Call& call) {
-  const float* logits = floats(call.in[0]);
+template <typename T>
+void cross_entropy_backward(const Call& call) {
+  const T* logits = elements<T>(call.in[0]);
   const int32_t* targets = integers(call.in[1]);
   const float *log_sum_exp = floats(call.in[2]), *dloss = floats(call.in[3]);
-  float* dlogits = floats(call.out[0]);
+  T* dlogits = elements<T>(call.out[0]);
   const int64_t rows = call.in[0].shape[0], count = call.in[0].shape[1];
   const float smoothing = attributes_of<SoftmaxCrossEntropyBackwardAttributes>(call).label_smoothing;
   if (!dlogits) return;
   parallel_ranges(call.context, rows, rows_per_task(count), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
-      float* to = dlogits + row * count;
+      T* to = dlogits + row * count;
       const int32_t target = targets[row];
       if (target >= 0 && target < count) {
         write_gradient(logits + row * count, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
       } else {
-        memset(to, 0, count * sizeof(float));
+        memset(to, 0, count * sizeof(T));
       }
     }
   });
+}
+
+}  // namespace
+
+void softmax_cross_entropy(const Call& call) {
+  with_type(call.in[0], [&](auto type) { cross_entropy<decltype(type)>(call); });
+}
+void softmax_cross_entropy_backward(const Call& call) {
+  with_type(call.in[0], [&](auto type) { cross_entropy_backward<decltype(type)>(call); });
 }
 
 void count_targets(const Call& call) {

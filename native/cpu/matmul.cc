@@ -1,7 +1,8 @@
 // y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; few rows read b once, as fast as memory goes.
 // y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
-// A task packs its own rows of a, so that panels come from its core's caches and the tiles of gemm.h run at full speed.
-// A block runs through all of K before it is finished: so y may lie where the addend or the preactivation does.
+// A task packs its own rows of a, or reads them as they lie where they are few, so that they come from its core's caches.
+// bf16 operands are widened as they are packed, and sums are float32. A block runs through all of K before it is finished:
+// so y may lie where the addend or the preactivation does.
 #include "thin.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
@@ -9,6 +10,9 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 namespace {
 
 constexpr int64_t DEPTH = 512;  // of a chunk of K: a panel of b stays near L1
+// By columns each panel of b is read once for every panel of a. With 16 KiB of b both fit an L1 of 32, and 210 rows of a half
+// of an L2 of 512; the wide tiles were measured with larger caches, and keep theirs.
+constexpr int64_t COLUMN_DEPTH = LANES == 8 ? 256 : DEPTH;
 // Extents of a block of y, in panels. Larger ones overflow L2, smaller ones pack the same operand too often.
 constexpr int64_t LEAST_ROW_PANELS = 84 / TILE_ROWS, MOST_ROW_PANELS = 210 / TILE_ROWS;
 constexpr int64_t LEAST_COLUMN_PANELS = 128 / TILE_COLUMNS, MOST_COLUMN_PANELS = 768 / TILE_COLUMNS;
@@ -18,6 +22,9 @@ constexpr int64_t SHARING_ROWS = 560;     // from here on tasks share panels of 
 constexpr int64_t TRANSPOSING_ROWS = 168; // and sooner if they are not; see matmulWorkspace in src/ops/matmul.ts
 constexpr int64_t TILE_SIZE = TILE_ROWS * TILE_COLUMNS;
 constexpr int64_t A_PANELS_SIZE = MOST_ROW_PANELS * DEPTH * PANEL_ROWS, B_PANEL_SIZE = DEPTH * TILE_COLUMNS;
+// Rows of a that are swept by rows stay in L1 while they are used, so that packing them only helps tiles of many rows.
+constexpr bool READS_ROWS = TILE_ROWS < 8;
+constexpr int64_t PAGE = 1024;  // floats; rows whole pages apart fall on the same few lines of L1
 static_assert(4 * (A_PANELS_SIZE + B_PANEL_SIZE + MOST_ROW_PANELS * MOST_COLUMN_PANELS * TILE_SIZE) <= SCRATCH_BYTES,
               "a block and its panels must fit a worker's scratch");
 
@@ -30,7 +37,7 @@ struct Blocks {
 
   Blocks(int64_t m, int64_t k, int64_t first, int64_t columns, bool shared)
       : rows{m, divide_up(m, TILE_ROWS)},
-        depth{k, divide_up(k, DEPTH)},
+        depth{k, divide_up(k, shared ? DEPTH : COLUMN_DEPTH)},
         first_panel(first),
         row_blocks{rows.parts, 1},
         column_blocks{columns, 1} {
@@ -53,40 +60,53 @@ struct Blocks {
   int64_t count() const { return row_blocks.parts * column_blocks.parts; }
 };
 
+// bf16 has to be packed: tiles read float.
+static inline bool as_it_lies(LinesOf<float> from, Lines* lines) {
+  *lines = from;
+  return true;
+}
+static inline bool as_it_lies(LinesOf<bf16>, Lines*) { return false; }
+
 // A block of y and the panels of its rows of a.
+template <typename T>
 struct Block {
-  const Product& p;
+  const Product<T>& p;
   Split rows;                                            // of y into row panels
   int64_t row_begin, row_end, column_begin, column_end;  // panels
   int64_t start, depth;                                  // of the chunk of K
   bool first, last, only;                                // which chunk it is
+  bool packed;                                           // whether rows of a are; else tiles read them as they lie
   float *a_panels, *z_tiles;
 
   float* a_panel(int64_t i) const { return a_panels + (i - row_begin) * depth * PANEL_ROWS; }
 
-  // One tile: adds the chunk's product, and finishes it after the last. b_panel is null where the columns are so few that the
+  // One tile: adds the chunk's product, and finishes it after the last. Where the columns are so few that it is `narrow` the
   // tile is turned: rows of a are its columns then, and few lanes idle. `ahead` will be needed soon.
-  void multiply(int64_t i, int64_t j, const Lines* b_panel, Lines ahead) const {
+  void multiply(int64_t i, int64_t j, Lines b, bool narrow, Lines ahead) const {
     const int64_t row = rows.start(i), row_count = rows.size(i);
     const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
-    const Lines a = {a_panel(i), 1, PANEL_ROWS};
+    Lines a = {a_panel(i), 1, PANEL_ROWS};
+    if (!packed) as_it_lies(from(p.a, row, start), &a);
     const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
     // Between chunks a tile waits in scratch; the one of an only chunk stays in L1.
     float* const z = only ? z_tiles : z_tiles + ((j - column_begin) * (row_end - row_begin) + i - row_begin) * TILE_SIZE;
     if (last && !in_place) fetch_ahead(p.finish, row, column, row_count, columns);
-    if (!b_panel) {
+    if (narrow) {
       float turned[(LANES / 2) * PANEL_ROWS];
       const Tile tile = tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns);
-      tile(depth, from(p.b, column, start), a, turned, PANEL_ROWS, false, {a.data, 0, CACHE_LINE});
+      tile(depth, b, a, turned, PANEL_ROWS, false, {a.data, 0, CACHE_LINE});
       for (int64_t r = 0; r < row_count; r++)
         for (int64_t c = 0; c < columns; c++) {
           float& to = z[r * TILE_COLUMNS + c];
           to = (first ? 0.0f : to) + turned[c * PANEL_ROWS + r];
         }
     } else {
-      const Tile tile = columns > LANES ? tile_of<2, true, TILE_ROWS>(row_count) : tile_of<1, true, TILE_ROWS>(row_count);
-      float* const to = in_place ? p.finish.y.data + row * p.finish.y.stride + column : z;
-      tile(depth, a, *b_panel, to, in_place ? p.finish.y.stride : TILE_COLUMNS, !first, ahead);
+      const Tile tile = packed           ? columns > LANES ? tile_of<2, true, TILE_ROWS>(row_count)
+                                                           : tile_of<1, true, TILE_ROWS>(row_count)
+                        : columns > LANES ? tile_of<2, false, TILE_ROWS>(row_count)
+                                          : tile_of<1, false, TILE_ROWS>(row_count);
+      float* const to = in_place ? static_cast<float*>(p.finish.y.data) + row * p.finish.y.stride + column : z;
+      tile(depth, a, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, !first, ahead);
     }
     if (last && !in_place) p.finish.apply(p.finish, z, TILE_COLUMNS, row, column, row_count, columns);
   }
@@ -94,52 +114,63 @@ struct Block {
 
 // Row by row, with panels of b that all blocks share: so y and what else its rows need are touched along memory, and the
 // panels come from L2. (Down the columns a cold y costs as much again as the product.)
-void by_rows(const Block& block, const float* packed, int64_t first_panel) {
-  const Product& p = block.p;
+template <typename T>
+void by_rows(const Block<T>& block, const float* packed, int64_t first_panel) {
+  const Product<T>& p = block.p;
   for (int64_t i = block.row_begin; i < block.row_end; i++)
     for (int64_t j = block.column_begin; j < block.column_end; j++) {
       const Lines b = {packed + ((j - first_panel) * p.k + block.start) * TILE_COLUMNS, 1, TILE_COLUMNS};
       const bool narrow = p.n - j * TILE_COLUMNS <= LANES / 2;
-      block.multiply(i, j, narrow ? nullptr : &b, {b.data + p.k * TILE_COLUMNS, 0, CACHE_LINE});
+      // The rows of a that come next are fetched during the first tile, the next panel of b during any other.
+      Lines ahead = {b.data + p.k * TILE_COLUMNS, 0, CACHE_LINE};
+      if (!block.packed && j == block.column_begin) {
+        ahead = ahead_of(from(p.a, block.rows.start(i + 1), block.start));
+        ahead.depth_stride = CACHE_LINE;
+      }
+      block.multiply(i, j, b, narrow, ahead);
     }
 }
 
 // Column by column, each panel of b packed when its turn comes, or read as it lies.
-void by_columns(const Block& block, float* b_panel) {
-  const Product& p = block.p;
+template <typename T>
+void by_columns(const Block<T>& block, float* b_panel) {
+  const Product<T>& p = block.p;
   for (int64_t j = block.column_begin; j < block.column_end; j++) {
     const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
     const bool narrow = columns <= LANES / 2;
-    Lines b = from(p.b, column, block.start);
-    if (!narrow && (p.b.line_stride != 1 || columns < TILE_COLUMNS || p.m > DIRECT_ROWS)) {
-      pack(b, columns, block.depth, b_panel, TILE_COLUMNS);
-      b = {b_panel, 1, TILE_COLUMNS};
-    }
+    const LinesOf<T> lines = from(p.b, column, block.start);
+    const bool direct = narrow || (p.b.line_stride == 1 && columns == TILE_COLUMNS && p.m <= DIRECT_ROWS);
+    Lines b = {b_panel, 1, TILE_COLUMNS};
+    if (!direct || !as_it_lies(lines, &b)) pack(lines, columns, block.depth, b_panel, TILE_COLUMNS);
     for (int64_t i = block.row_begin; i < block.row_end; i++) {
       // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
       Lines ahead = {block.a_panel(i), 0, CACHE_LINE};
       if (j + 1 < block.column_end && i < block.row_begin + 2)
-        ahead = from(p.b, column + TILE_COLUMNS + (i - block.row_begin) * CACHE_LINE, block.start);
+        ahead = ahead_of(from(p.b, column + TILE_COLUMNS + (i - block.row_begin) * CACHE_LINE, block.start));
       else if (j + 1 == block.column_end && !block.last && p.a.line_stride == 1)
-        ahead = from(p.a, block.rows.start(i), block.start + block.depth);
-      block.multiply(i, j, narrow ? nullptr : &b, ahead);
+        ahead = ahead_of(from(p.a, block.rows.start(i), block.start + block.depth));
+      block.multiply(i, j, b, narrow, ahead);
     }
   }
 }
 
 // One block of y. `packed` holds the group's panels of b, or is null.
-void multiply(const Product& p, const Blocks& blocks, int64_t index, const float* packed, float* scratch) {
+template <typename T>
+void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const float* packed, float* scratch) {
   const int64_t row_block = index % blocks.row_blocks.parts, column_block = index / blocks.row_blocks.parts;
   const int64_t row_begin = blocks.row_blocks.start(row_block), row_end = blocks.row_blocks.start(row_block + 1);
   const int64_t column_begin = blocks.first_panel + blocks.column_blocks.start(column_block);
   const int64_t column_end = blocks.first_panel + blocks.column_blocks.start(column_block + 1);
   const int64_t chunks = blocks.depth.parts;
   float *const a_panels = scratch, *const b_panel = a_panels + A_PANELS_SIZE, *const z_tiles = b_panel + B_PANEL_SIZE;
+  const int64_t rest = p.n % TILE_COLUMNS;  // a turned tile needs a panel
+  const bool in_place = READS_ROWS && sizeof(T) == sizeof(float) && packed && p.a.depth_stride == 1 &&
+                        p.a.line_stride % PAGE != 0 && (rest == 0 || rest > LANES / 2);
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t start = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
-    const Block block = {p, blocks.rows, row_begin, row_end, column_begin, column_end, start, depth,
-                         chunk == 0, chunk == chunks - 1, chunks == 1, a_panels, z_tiles};
-    for (int64_t i = row_begin; i < row_end; i++) {
+    const Block<T> block = {p, blocks.rows, row_begin, row_end, column_begin, column_end, start, depth,
+                         chunk == 0, chunk == chunks - 1, chunks == 1, !in_place, a_panels, z_tiles};
+    for (int64_t i = row_begin; i < row_end && !in_place; i++) {
       // A panel is wider than its tile: lines of the next one fill it faster than zeros.
       const int64_t row = blocks.rows.start(i);
       pack(from(p.a, row, start), p.m - row, depth, block.a_panel(i), PANEL_ROWS);
@@ -149,7 +180,8 @@ void multiply(const Product& p, const Blocks& blocks, int64_t index, const float
   }
 }
 
-void blocked(const Call& call, const Product& whole, int64_t batches) {
+template <typename T>
+void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
   Context* const context = call.context;
   float* const workspace = static_cast<float*>(context->workspace);
   const int64_t panels = divide_up(whole.n, TILE_COLUMNS), panel_size = whole.k * TILE_COLUMNS;
@@ -166,21 +198,24 @@ void blocked(const Call& call, const Product& whole, int64_t batches) {
     }
     const Blocks blocks(whole.m, whole.k, first, count, shared);
     parallel(context, batches * blocks.count(), [&](int64_t index, int32_t worker) {
-      multiply(product_of(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
+      multiply(product_of<T>(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
                static_cast<float*>(context->scratch[worker]));
     });
   }
 }
 
-}  // namespace
-
-void matmul(const Call& call) {
+template <typename T>
+void product(const Call& call) {
   const int64_t batches = extent_of(call.out[0], 0, call.out[0].rank - 2);
   if (batches == 0) return;
-  const Product whole = product_of(call, 0);
+  const Product<T> whole = product_of<T>(call, 0);
   const bool streams = whole.b.line_stride == 1 || (whole.b.depth_stride == 1 && whole.a.depth_stride == 1);
   if (whole.m <= THIN_ROWS && streams) thin(call, whole, batches);
   else blocked(call, whole, batches);
 }
+
+}  // namespace
+
+void matmul(const Call& call) { call.in[0].dtype == BF16 ? product<bf16>(call) : product<float>(call); }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

@@ -1,5 +1,5 @@
 // Layer normalisation and RMS normalisation of rows, with the residual sum before them, and their gradients.
-// Forward moves 8 to 16 bytes an element (x, residual, y, sum) with 6 to 8 flops; backward 12 to 16 with 10 to 14.
+// Forward moves 8 to 16 bytes an element, in bf16 half of it (x, residual, y, sum) with 6 to 8 flops; backward 12 to 16 with 10 to 14.
 // Forward: tasks of whole rows; a row is read again from cache for its mean, its variance and its output. Backward: at
 // most 32 blocks of rows with column sums of their own, added in their order, so that threads change nothing.
 #include "kernels.h"
@@ -12,17 +12,22 @@ namespace {
 
 constexpr int64_t ROW_BLOCKS = 32;  // src/ops/norm.ts sizes the workspace for as many
 
+template <typename T>
 struct Forward {
-  const float *x, *weight, *bias, *residual;
-  float *y, *mean, *rstd, *sum;
+  const T* x;
+  const float *weight, *bias;
+  const T* residual;
+  T* y;
+  float *mean, *rstd;
+  T* sum;
   float epsilon;
 };
 
 // y may lie on x or residual, and so may sum: each vector is read before anything is written over it.
-template <bool CENTRED, bool RESIDUAL>
-void normalise_row(const Forward& f, int64_t row, int64_t columns) {
-  const float* x = f.x + row * columns;
-  const float* residual = RESIDUAL ? f.residual + row * columns : nullptr;
+template <bool CENTRED, bool RESIDUAL, typename T>
+void normalise_row(const Forward<T>& f, int64_t row, int64_t columns) {
+  const T* x = f.x + row * columns;
+  const T* residual = RESIDUAL ? f.residual + row * columns : nullptr;
   const auto value = [&](int64_t i, int lanes) {
     return RESIDUAL ? fetch(x + i, lanes) + fetch(residual + i, lanes) : fetch(x + i, lanes);
   };
@@ -44,8 +49,8 @@ void normalise_row(const Forward& f, int64_t row, int64_t columns) {
     return v * v;
   });
   const float rstd = 1.0f / __builtin_sqrtf(squares / count + f.epsilon);
-  float* y = f.y ? f.y + row * columns : nullptr;
-  float* sum = f.sum ? f.sum + row * columns : nullptr;
+  T* y = f.y ? f.y + row * columns : nullptr;
+  T* sum = f.sum ? f.sum + row * columns : nullptr;
   for_vectors(columns, [&](int64_t i, int lanes) {
     const Vector v = value(i, lanes);
     if (sum) put(sum + i, v, lanes);
@@ -58,8 +63,8 @@ void normalise_row(const Forward& f, int64_t row, int64_t columns) {
   if (f.rstd) f.rstd[row] = rstd;
 }
 
-template <bool CENTRED>
-void normalise(const Call& call, const Forward& f) {
+template <bool CENTRED, typename T>
+void normalise(const Call& call, const Forward<T>& f) {
   const int64_t columns = columns_of(call.in[0]);
   parallel_ranges(call.context, rows_of(call.in[0]), rows_per_task(columns), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
@@ -71,18 +76,22 @@ void normalise(const Call& call, const Forward& f) {
   });
 }
 
+template <typename T>
 struct Backward {
-  const float *x, *weight, *mean, *rstd, *dy, *dsum;
-  float *dx, *dweight, *dbias;
+  const T* x;
+  const float *weight, *mean, *rstd;
+  const T *dy, *dsum;
+  T* dx;
+  float *dweight, *dbias;
 };
 
 // With h = (x - mean) rstd and g = dy weight:  dx = rstd (g - average(g) - h average(g h)), without average(g) where
 // the mean was not taken out (Ba et al. 2016; Zhang & Sennrich 2019). dx may lie on dy or dsum.
-template <bool CENTRED>
-void row_gradient(const Backward& b, int64_t row, int64_t columns, float* dweight, float* dbias) {
-  const float *x = b.x + row * columns, *dy = b.dy + row * columns;
-  const float* dsum = b.dsum ? b.dsum + row * columns : nullptr;
-  float* dx = b.dx ? b.dx + row * columns : nullptr;
+template <bool CENTRED, typename T>
+void row_gradient(const Backward<T>& b, int64_t row, int64_t columns, float* dweight, float* dbias) {
+  const T *x = b.x + row * columns, *dy = b.dy + row * columns;
+  const T* dsum = b.dsum ? b.dsum + row * columns : nullptr;
+  T* dx = b.dx ? b.dx + row * columns : nullptr;
   const float mean = CENTRED ? b.mean[row] : 0.0f, rstd = b.rstd[row], share = 1.0f / static_cast<float>(columns);
   float along = 0, level = 0;
   if (dx) {
@@ -107,8 +116,8 @@ void row_gradient(const Backward& b, int64_t row, int64_t columns, float* dweigh
   });
 }
 
-template <bool CENTRED>
-void gradient(const Call& call, const Backward& b) {
+template <bool CENTRED, typename T>
+void gradient(const Call& call, const Backward<T>& b) {
   const int64_t columns = columns_of(call.in[0]), rows = rows_of(call.in[0]);
   const int64_t wanted = divide_up(rows, rows_per_task(columns));
   const int64_t height = larger(1, divide_up(rows, larger(1, smaller(ROW_BLOCKS, wanted)))),
@@ -145,27 +154,39 @@ void gradient(const Call& call, const Backward& b) {
 void layer_norm(const Call& call) {
   const Operand *in = call.in, *out = call.out;
   const float epsilon = attributes_of<LayerNormAttributes>(call).epsilon;
-  normalise<true>(call, {floats(in[0]), floats(in[1]), floats(in[2]), floats(in[3]), floats(out[0]), floats(out[1]),
-                         floats(out[2]), floats(out[3]), epsilon});
+  with_type(in[0], [&](auto type) {
+    typedef decltype(type) T;
+    normalise<true>(call, Forward<T>{elements<T>(in[0]), floats(in[1]), floats(in[2]), elements<T>(in[3]),
+                                     elements<T>(out[0]), floats(out[1]), floats(out[2]), elements<T>(out[3]), epsilon});
+  });
 }
 
 void rms_norm(const Call& call) {
   const Operand *in = call.in, *out = call.out;
   const float epsilon = attributes_of<RmsNormAttributes>(call).epsilon;
-  normalise<false>(call, {floats(in[0]), floats(in[1]), nullptr, floats(in[2]), floats(out[0]), nullptr, floats(out[1]),
-                          floats(out[2]), epsilon});
+  with_type(in[0], [&](auto type) {
+    typedef decltype(type) T;
+    normalise<false>(call, Forward<T>{elements<T>(in[0]), floats(in[1]), nullptr, elements<T>(in[2]), elements<T>(out[0]),
+                                      nullptr, floats(out[1]), elements<T>(out[2]), epsilon});
+  });
 }
 
 void layer_norm_backward(const Call& call) {
   const Operand *in = call.in, *out = call.out;
-  gradient<true>(call, {floats(in[0]), floats(in[1]), floats(in[2]), floats(in[3]), floats(in[4]), floats(in[5]),
-                        floats(out[0]), floats(out[1]), floats(out[2])});
+  with_type(in[0], [&](auto type) {
+    typedef decltype(type) T;
+    gradient<true>(call, Backward<T>{elements<T>(in[0]), floats(in[1]), floats(in[2]), floats(in[3]), elements<T>(in[4]),
+                                     elements<T>(in[5]), elements<T>(out[0]), floats(out[1]), floats(out[2])});
+  });
 }
 
 void rms_norm_backward(const Call& call) {
   const Operand *in = call.in, *out = call.out;
-  gradient<false>(call, {floats(in[0]), floats(in[1]), nullptr, floats(in[2]), floats(in[3]), floats(in[4]),
-                         floats(out[0]), floats(out[1]), nullptr});
+  with_type(in[0], [&](auto type) {
+    typedef decltype(type) T;
+    gradient<false>(call, Backward<T>{elements<T>(in[0]), floats(in[1]), nullptr, floats(in[2]), elements<T>(in[3]),
+                                      elements<T>(in[4]), elements<T>(out[0]), floats(out[1]), nullptr});
+  });
 }
 
 }}}  // namespace heddle::cpu::HEDDLE_ISA

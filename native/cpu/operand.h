@@ -45,8 +45,9 @@ HEDDLE_INLINE int64_t offset_of(const Operand& operand, int64_t row, int axes) {
   }
   return axes > 0 ? offset + row * operand.stride[0] : 0;
 }
-HEDDLE_INLINE float* row_of(const Operand& operand, int64_t row) {
-  return floats(operand) + offset_of(operand, row, operand.rank - 1);
+template <typename T>
+HEDDLE_INLINE T* row_of(const Operand& operand, int64_t row) {
+  return elements<T>(operand) + offset_of(operand, row, operand.rank - 1);
 }
 
 HEDDLE_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

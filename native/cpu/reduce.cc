@@ -17,7 +17,8 @@ constexpr int64_t ROWS_BETWEEN_FOLDS = 64;
 
 // y[c] = sum of x[r * columns + c] for r < rows. Every LANES rows the columns stand in the same lanes: with fewer
 // columns than lanes the rows are read as one run of vectors, and folded at the end of a block.
-void sum_narrow(const float* x, int64_t rows, int64_t columns, float* y) {
+template <typename T>
+void sum_narrow(const T* x, int64_t rows, int64_t columns, float* y) {
   const int64_t repeat = larger(1, 8 / columns);  // at least 8 accumulators, or the additions would wait for each other
   const int64_t period = columns * repeat, step = LANES * repeat;
   double total[NARROW] = {};
@@ -36,13 +37,14 @@ void sum_narrow(const float* x, int64_t rows, int64_t columns, float* y) {
     }
   }
   for (; row < rows; row++) {
-    for (int64_t c = 0; c < columns; c++) total[c] += x[row * columns + c];
+    for (int64_t c = 0; c < columns; c++) total[c] += widened(x[row * columns + c]);
   }
   for (int64_t c = 0; c < columns; c++) y[c] = static_cast<float>(total[c]);
 }
 
 // The same for one column.
-float sum_run(const float* x, int64_t count) {
+template <typename T>
+float sum_run(const T* x, int64_t count) {
   constexpr int64_t PIECE = 4096;
   double total = 0;
   for (int64_t start = 0; start < count; start += PIECE) {
@@ -53,8 +55,8 @@ float sum_run(const float* x, int64_t count) {
 }
 
 // The same for rows `stride` elements apart; strips of four vectors are held in registers over 64 rows.
-template <int VECTORS>
-HEDDLE_INLINE void sum_strip(const float* x, int64_t rows, int64_t stride, float* y, int lanes) {
+template <int VECTORS, typename T>
+HEDDLE_INLINE void sum_strip(const T* x, int64_t rows, int64_t stride, float* y, int lanes) {
   Vector total[VECTORS] = {};
   for (int64_t start = 0; start < rows; start += ROWS_BETWEEN_FOLDS) {
     const int64_t end = smaller(rows, start + ROWS_BETWEEN_FOLDS);
@@ -67,19 +69,19 @@ HEDDLE_INLINE void sum_strip(const float* x, int64_t rows, int64_t stride, float
   for (int v = 0; v < VECTORS; v++) put(y + v * LANES, total[v], lanes);
 }
 
-void sum_wide(const float* x, int64_t rows, int64_t stride, int64_t columns, float* y) {
+template <typename T>
+void sum_wide(const T* x, int64_t rows, int64_t stride, int64_t columns, float* y) {
   int64_t c = 0;
   for (; c + 4 * LANES <= columns; c += 4 * LANES) sum_strip<4>(x + c, rows, stride, y + c, LANES);
   for_vectors(columns - c, [&](int64_t i, int lanes) { sum_strip<1>(x + c + i, rows, stride, y + c + i, lanes); });
 }
 
-}  // namespace
-
-void sum(const Call& call) {
+template <typename T, typename Result>
+void sum_axis(const Call& call) {
   const Operand& x = call.in[0];
   const int64_t outer = x.shape[0], rows = x.shape[1], columns = x.shape[2];
-  const float* from = floats(x);
-  float* y = floats(call.out[0]);
+  const T* from = elements<T>(x);
+  Result* y = elements<Result>(call.out[0]);
   if (!y || outer * columns == 0) return;
 
   // Pieces of columns, and blocks of rows where the pieces alone are too few.
@@ -88,14 +90,16 @@ void sum(const Call& call) {
   const int64_t enough = outer * pieces >= SUM_BLOCKS && rows * width <= 64 * TASK_ELEMENTS ? 1 : SUM_BLOCKS;
   const int64_t height = larger(1, divide_up(rows, smaller(wanted, enough))),
                 blocks = larger(1, divide_up(rows, height));
-  float* partial = blocks == 1 ? y : static_cast<float*>(call.context->workspace);
+  // Results that are not float32 take the way through the workspace too.
+  const bool direct = blocks == 1 && sizeof(Result) == sizeof(float);
+  float* partial = static_cast<float*>(direct ? call.out[0].data : call.context->workspace);
 
   const int64_t together = larger(1, TASK_ELEMENTS / larger(1, height * width));
   parallel_ranges(call.context, outer * blocks * pieces, together, [&](int64_t first, int64_t last, int32_t) {
     for (int64_t index = first; index < last; index++) {
       const int64_t piece = index % pieces, block = index / pieces % blocks, a = index / pieces / blocks;
       const int64_t start = block * height, count = smaller(height, rows - start), column = piece * width;
-      const float* data = from + (a * rows + start) * columns + column;
+      const T* data = from + (a * rows + start) * columns + column;
       float* to = partial + (block * outer + a) * columns + column;
       if (columns == 1)
         *to = sum_run(data, count);
@@ -105,13 +109,21 @@ void sum(const Call& call) {
         sum_wide(data, count, columns, smaller(width, columns - column), to);
     }
   });
-  if (blocks == 1) return;
+  if (direct) return;
   parallel_ranges(call.context, outer * columns, TASK_ELEMENTS / 8, [&](int64_t first, int64_t last, int32_t) {
     for (int64_t i = first; i < last; i++) {
       double total = 0;
       for (int64_t block = 0; block < blocks; block++) total += partial[block * outer * columns + i];
-      y[i] = static_cast<float>(total);
+      set(y[i], static_cast<float>(total));
     }
+  });
+}
+
+}  // namespace
+
+void sum(const Call& call) {
+  with_type(call.in[0], [&](auto from) {
+    with_type(call.out[0], [&](auto to) { sum_axis<decltype(from), decltype(to)>(call); });
   });
 }
 

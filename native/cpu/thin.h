@@ -12,30 +12,31 @@ constexpr int64_t THIN_DEPTH = 64;           // rows of b that are open at a tim
 static_assert(4 * THIN_ROWS * MOST_THIN_COLUMNS <= SCRATCH_BYTES, "the sums of a task must fit a worker's scratch");
 
 // z (+)= a b for THIN_DEPTH rows of b, which are contiguous: strips as wide as the accumulators allow.
-template <int ROWS, int VECTORS = (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>
-static void strips(int64_t depth, Lines a, Lines b, int64_t columns, float* z, int64_t z_stride, bool add) {
+template <typename T, int ROWS, int VECTORS = (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>
+static void strips(int64_t depth, LinesOf<T> a, LinesOf<T> b, int64_t columns, float* z, int64_t z_stride, bool add) {
   constexpr int WIDTH = VECTORS * LANES;
   for (; columns >= WIDTH; columns -= WIDTH, b.data += WIDTH, z += WIDTH)
-    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, {b.data + WIDTH, 0, b.depth_stride});
+    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, ahead_of(LinesOf<T>{b.data + WIDTH, 0, b.depth_stride}));
   if constexpr (VECTORS > 1) {
-    strips<ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add);
+    strips<T, ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add);
   } else if (columns > 0) {
-    float panel[THIN_DEPTH * LANES];
+    float panel[THIN_DEPTH * LANES], rows[THIN_DEPTH * PANEL_ROWS];
     pack(b, columns, depth, panel, LANES);
-    tile<ROWS, 1, false>(depth, a, {panel, 1, LANES}, z, z_stride, add, {panel, 0, LANES});
+    pack(a, ROWS, depth, rows, PANEL_ROWS);
+    tile<ROWS, 1, false>(depth, Lines{rows, 1, PANEL_ROWS}, Lines{panel, 1, LANES}, z, z_stride, add, {panel, 0, LANES});
   }
 }
 
-template <int ROWS = THIN_ROWS>
-static decltype(&strips<1>) strips_of(int64_t rows) {
+template <typename T, int ROWS = THIN_ROWS>
+static decltype(&strips<T, 1>) strips_of(int64_t rows) {
   if constexpr (ROWS > 1)
-    if (rows < ROWS) return strips_of<ROWS - 1>(rows);
-  return strips<ROWS>;
+    if (rows < ROWS) return strips_of<T, ROWS - 1>(rows);
+  return strips<T, ROWS>;
 }
 
 // Columns [begin, end) where they are contiguous, as a's rows are: dot products.
-template <int ROWS = 1>
-static void dots_of(const Product& p, int64_t begin, int64_t end) {
+template <int ROWS = 1, typename T>
+static void dots_of(const Product<T>& p, int64_t begin, int64_t end) {
   if constexpr (2 * ROWS <= LANES)
     if (p.m > ROWS) return dots_of<2 * ROWS>(p, begin, end);
   constexpr int COLUMNS = LANES / ROWS;
@@ -48,19 +49,20 @@ static void dots_of(const Product& p, int64_t begin, int64_t end) {
     }
 }
 
-static void thin(const Call& call, const Product& whole, int64_t batches) {
+template <typename T>
+static void thin(const Call& call, const Product<T>& whole, int64_t batches) {
   const int64_t units = divide_up(whole.n, THIN_COLUMNS);
   const int64_t needed = divide_up(whole.n, MOST_THIN_COLUMNS - THIN_COLUMNS);
   const Split tasks = {units, larger(needed, smaller(smaller(units, TASKS), 4 * whole.n * whole.k / THIN_BYTES))};
   parallel(call.context, batches * tasks.parts, [&](int64_t index, int32_t worker) {
-    const Product p = product_of(call, index / tasks.parts);
+    const Product<T> p = product_of<T>(call, index / tasks.parts);
     const int64_t task = index % tasks.parts, begin = tasks.start(task) * THIN_COLUMNS;
     const int64_t end = smaller(p.n, tasks.start(task + 1) * THIN_COLUMNS);
     if (p.b.line_stride != 1) return dots_of(p, begin, end);
     float* const z = static_cast<float*>(call.context->scratch[worker]);
     const int64_t z_stride = tasks.size(task) * THIN_COLUMNS;
     for (int64_t start = 0; start < p.k; start += THIN_DEPTH)
-      strips_of(p.m)(smaller(THIN_DEPTH, p.k - start), from(p.a, 0, start), from(p.b, begin, start), end - begin, z, z_stride,
+      strips_of<T>(p.m)(smaller(THIN_DEPTH, p.k - start), from(p.a, 0, start), from(p.b, begin, start), end - begin, z, z_stride,
                      start > 0);
     p.finish.apply(p.finish, z, z_stride, 0, begin, p.m, end - begin);
   });

@@ -122,15 +122,18 @@ HEDDLE_INLINE Vector sums_of(Vector (&rows)[LANES]) {
   return rows[0];
 }
 
-HEDDLE_INLINE Vector load_some(const float* from, int64_t count) {
+template <typename T>
+HEDDLE_INLINE Vector load_some(const T* from, int64_t count) {
   return count >= LANES ? load(from) : load_first(from, static_cast<int>(count));
 }
-HEDDLE_INLINE void store_some(float* to, Vector v, int64_t count) {
+template <typename T>
+HEDDLE_INLINE void store_some(T* to, Vector v, int64_t count) {
   count >= LANES ? store(to, v) : store_first(to, v, static_cast<int>(count));
 }
 
 // The dot product of two rows of `count` numbers, lane by lane.
-HEDDLE_INLINE Vector products_of(const float* a, const float* b, int64_t count) {
+template <typename T>
+HEDDLE_INLINE Vector products_of(const float* a, const T* b, int64_t count) {
   Vector sum = Vector{};
   int64_t i = 0;
   for (; i + LANES <= count; i += LANES) sum += load(a + i) * load(b + i);
@@ -139,7 +142,8 @@ HEDDLE_INLINE Vector products_of(const float* a, const float* b, int64_t count) 
 
 // to[c * to_row + r] = factor * from[r * from_row + c] for a block of at most LANES x LANES. Whole vectors are written,
 // absent rows as zeros.
-HEDDLE_INLINE void transpose_block(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows,
+template <typename T>
+HEDDLE_INLINE void transpose_block(float* to, int64_t to_row, const T* from, int64_t from_row, int64_t rows,
                                    int64_t columns, Vector factor) {
   Vector block[LANES];
   if (rows >= LANES && columns >= LANES) {
@@ -155,8 +159,9 @@ HEDDLE_INLINE void transpose_block(float* to, int64_t to_row, const float* from,
   }
 }
 
-static inline void transpose_into(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows, int64_t columns,
-                           float factor) {
+template <typename T>
+static inline void transpose_into(float* to, int64_t to_row, const T* from, int64_t from_row, int64_t rows,
+                                  int64_t columns, float factor) {
   for (int64_t r = 0; r < rows; r += LANES)
     for (int64_t c = 0; c < columns; c += LANES)
       transpose_block(to + c * to_row + r, to_row, from + r * from_row + c, from_row, rows - r, columns - c,

@@ -68,7 +68,9 @@ struct Masks {
   // What the window and the causal mask leave of query i, which may be nothing: low >= high.
   __device__ __forceinline__ Range bounds(int i, Lengths n) const {
     const int position = i + n.keys - n.queries;
-    return {window > 0 && position >= window ? position - window + 1 : 0, is_causal ? min(position + 1, n.keys) : n.keys};
+    const int low = window > 0 && position >= window ? position - window + 1 : 0;
+    const int end = is_causal ? position + 1 : window > 0 ? position + window : n.keys;
+    return {low, min(end, n.keys)};
   }
   __device__ __forceinline__ Range range(int b, int i, Lengths n) const {
     if (i >= n.queries) return {0, 0};

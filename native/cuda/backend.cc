@@ -7,6 +7,8 @@
 #include "../signature.h"
 #include "kernels.h"
 #include "memory.h"
+#include "ranges.h"
+#include "tuning.h"
 
 namespace heddle { namespace cuda {
 namespace {
@@ -18,6 +20,8 @@ constexpr uint64_t WORKSPACE_ALIGNMENT = 256;
 // on its first launch is set up; the second is captured into a graph, which later runs replay.
 struct Prepared {
   std::vector<Operand> operands;  // as Program::operands
+  std::vector<MatmulChoice> choices;  // by instruction
+  std::string name;               // for a profiler
   uint64_t workspace_bytes = 0;   // the most that an instruction asks for
   uint64_t runs = 0;
   cudaGraphExec_t graph = nullptr;
@@ -43,7 +47,7 @@ struct Lane {
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int index) {
+  CudaBackend(int index, bool tf32) : tuner_(tf32) {
     check(cudaSetDevice(index), "selecting the device");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     scalars_ = DeviceMemory(SCALAR_BYTES, "scalars");
@@ -70,7 +74,9 @@ class CudaBackend final : public Backend {
       auto ready = std::make_unique<Prepared>();
       ready->operands.resize(program->operands.size());
       place(*program, arenas_, ready->operands);
-      ready->workspace_bytes = most_workspace(*program, ready->operands);
+      ready->name = "program of " + std::to_string(program->instructions.size()) + " instructions";
+      ready->choices = choices_for(*program, ready->operands);
+      ready->workspace_bytes = most_workspace(*program, *ready);
       prepared[program] = std::move(ready);
     }
     uint64_t workspace_bytes = workspace_.bytes(), needed = 0;
@@ -145,6 +151,7 @@ class CudaBackend final : public Backend {
     else if (prepared.runs++ == 0) launch_all(program, prepared);
     else {
       if (!prepared.graph) capture(program, prepared);
+      const Range range(prepared.name.c_str());
       check(cudaGraphLaunch(prepared.graph, stream_), "replaying a program");
     }
     download(IO, program.output_offset, lane.io.data() + program.output_offset, program.output_bytes);
@@ -163,6 +170,9 @@ class CudaBackend final : public Backend {
     if (program.output_bytes > 0) memcpy(outputs, lane.io.data() + program.output_offset, program.output_bytes);
   }
 
+  void use_matmul_choices(const std::string& text) override { tuner_.use(text); }
+  std::string matmul_choices() const override { return tuner_.text(); }
+
   void wait() override { check(cudaStreamSynchronize(stream_), "running a program"); }
 
  private:
@@ -173,31 +183,49 @@ class CudaBackend final : public Backend {
 
   MatmulContext context_of(const Prepared& prepared) const {
     MatmulContext context = {};
+    context.tf32 = tuner_.tf32();
+    context.cublas = tuner_.cublas();
     context.workspace = workspace_.data();
     context.workspace_bytes = static_cast<int64_t>(prepared.workspace_bytes);
     context.scalars = reinterpret_cast<const double*>(scalars_.data());
     return context;
   }
 
-  uint64_t most_workspace(const Program& program, const std::vector<Operand>& operands) const {
-    uint64_t most = 0;
-    MatmulContext context = {};
-    for (const Instruction& instruction : program.instructions) {
+  // Before the arenas grow: what is needed to compare ways to compute a product is given back by then.
+  std::vector<MatmulChoice> choices_for(const Program& program, const std::vector<Operand>& operands) {
+    std::vector<MatmulChoice> choices(program.instructions.size());
+    for (size_t i = 0; i < choices.size(); i++) {
+      const Instruction& instruction = program.instructions[i];
+      if (instruction.op != OP_matmul) continue;
       const Operand* in = operands.data() + instruction.first_operand;
-      const Call call = {in, in + instruction.inputs, program.attributes.data() + instruction.first_attribute, &context};
-      most = std::max(most, static_cast<uint64_t>(workspace_of(instruction.op, call)));
+      const void* attributes = program.attributes.data() + instruction.first_attribute;
+      choices[i] = tuner_.choose({in, in + instruction.inputs, attributes, nullptr}, stream_);
+    }
+    return choices;
+  }
+
+  uint64_t most_workspace(const Program& program, const Prepared& prepared) const {
+    uint64_t most = 0;
+    MatmulContext context = context_of(prepared);
+    for (size_t i = 0; i < program.instructions.size(); i++) {
+      context.choice = prepared.choices[i];
+      const Call call = call_of(program, prepared, program.instructions[i], context);
+      most = std::max(most, static_cast<uint64_t>(workspace_of(program.instructions[i].op, call)));
     }
     return (most + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
   }
 
-  void launch_one(const Program& program, const Prepared& prepared, const Instruction& instruction, Context& context) {
+  void launch_one(const Program& program, const Prepared& prepared, size_t index, MatmulContext& context) {
+    const Instruction& instruction = program.instructions[index];
+    const Range range(SIGNATURES.op[instruction.op].name);
+    context.choice = prepared.choices[index];
     check(kernels[instruction.op](call_of(program, prepared, instruction, context), stream_),
           SIGNATURES.op[instruction.op].name);
   }
 
   void launch_all(const Program& program, const Prepared& prepared) {
     MatmulContext context = context_of(prepared);
-    for (const Instruction& instruction : program.instructions) launch_one(program, prepared, instruction, context);
+    for (size_t i = 0; i < program.instructions.size(); i++) launch_one(program, prepared, i, context);
   }
 
   void capture(const Program& program, Prepared& prepared) {
@@ -229,8 +257,8 @@ class CudaBackend final : public Backend {
     };
     MatmulContext context = context_of(prepared);
     mark();
-    for (const Instruction& instruction : program.instructions) {
-      launch_one(program, prepared, instruction, context);
+    for (size_t i = 0; i < program.instructions.size(); i++) {
+      launch_one(program, prepared, i, context);
       mark();
     }
     wait();
@@ -257,6 +285,7 @@ class CudaBackend final : public Backend {
     }
   }
 
+  MatmulTuner tuner_;
   Stream stream_ = nullptr;
   DeviceMemory scalars_, workspace_;
   Lane lanes_[MOST_RUNS];
@@ -267,6 +296,6 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> open(int index) { return std::make_unique<CudaBackend>(index); }
+std::unique_ptr<Backend> open(int index, bool tf32) { return std::make_unique<CudaBackend>(index, tf32); }
 
 }}  // namespace heddle::cuda

@@ -11,7 +11,7 @@ constexpr int THREADS = 256;  // of a block, where nothing asks for another numb
 constexpr int64_t MOST_BLOCKS = 4096;
 
 template <typename T>
-HEDDLE_DEVICE T* data_of(const Operand& operand) {
+HEDDLE_EVERYWHERE T* data_of(const Operand& operand) {
   return static_cast<T*>(operand.data);
 }
 // body(element) with a value of the operand's type, float or bf16, of which only the type counts.
@@ -24,6 +24,13 @@ HEDDLE_DEVICE float widened(float x) { return x; }
 HEDDLE_DEVICE float widened(bf16 x) { return to_float(x); }
 HEDDLE_EVERYWHERE void set(float& to, float x) { to = x; }
 HEDDLE_EVERYWHERE void set(bf16& to, float x) { to = to_bf16(x); }
+
+// Sixteen bytes of elements that move together: what a thread loads or stores best.
+template <typename T>
+struct alignas(16) Pack {
+  static constexpr int COUNT = 16 / sizeof(T);
+  T element[COUNT];
+};
 
 template <typename Attributes>
 inline const Attributes& attributes_of(const Call& call) {

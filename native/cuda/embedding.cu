@@ -13,10 +13,11 @@ static_assert(DIGITS == THREADS, "a thread for each digit");
 constexpr int64_t CHUNK = 1024;  // tokens that a block sorts
 constexpr int COLUMNS = 128;     // of a block that adds rows
 
-__global__ void look_up(const int32_t* ids, const float* table, float* y, int64_t count, int64_t vocabulary, int64_t columns) {
+template <typename T>
+__global__ void look_up(const int32_t* ids, const T* table, T* y, int64_t count, int64_t vocabulary, int64_t columns) {
   for_elements(count * columns, [&](int64_t i) {
     const int64_t id = ids[i / columns];
-    y[i] = id >= 0 && id < vocabulary ? table[id * columns + i % columns] : 0.0f;
+    y[i] = id >= 0 && id < vocabulary ? table[id * columns + i % columns] : T{};
   });
 }
 
@@ -100,14 +101,15 @@ HEDDLE_DEVICE int64_t first_not_less(const uint32_t* keys, int64_t count, uint32
   return low;
 }
 
-__global__ void add_rows(const uint32_t* keys, const int32_t* tokens, int64_t count, const float* dy, const float* addend,
+template <typename T>
+__global__ void add_rows(const uint32_t* keys, const int32_t* tokens, int64_t count, const T* dy, const float* addend,
                          float* dtable, int64_t columns, int64_t tiles) {
   const int64_t id = blockIdx.x / tiles, column = blockIdx.x % tiles * COLUMNS + threadIdx.x;
   if (column >= columns) return;
   const int64_t begin = first_not_less(keys, count, uint32_t(id)), end = first_not_less(keys, count, uint32_t(id) + 1);
   float sum = addend ? addend[id * columns + column] : 0.0f;
 #pragma unroll 4
-  for (int64_t i = begin; i < end; i++) sum += dy[tokens[i] * columns + column];
+  for (int64_t i = begin; i < end; i++) sum += widened(dy[tokens[i] * columns + column]);
   dtable[id * columns + column] = sum;
 }
 
@@ -147,22 +149,23 @@ __global__ void write_rotary_table(const int32_t* positions, float* cosine, floa
 }
 
 // A thread turns a pair of elements, or passes one on that lies past twice the table's extent. y may lie on x.
+template <typename T>
 __global__ void rotate(Operand x, Operand cosines, Operand sines, Operand y, int64_t half, float sign, int64_t count) {
   const int64_t length = x.shape[1], heads = x.shape[2], each = x.shape[3] - half;
   for_elements(count, [&](int64_t index) {
     const int64_t i = index % each, h = index / each % heads, t = index / each / heads % length,
                   b = index / each / heads / length;
-    const float* from = data_of<float>(x) + b * x.stride[0] + t * x.stride[1] + h * x.stride[2];
-    float* to = data_of<float>(y) + b * y.stride[0] + t * y.stride[1] + h * y.stride[2];
+    const T* from = data_of<T>(x) + b * x.stride[0] + t * x.stride[1] + h * x.stride[2];
+    T* to = data_of<T>(y) + b * y.stride[0] + t * y.stride[1] + h * y.stride[2];
     if (i >= half) {
       to[half + i] = from[half + i];
       return;
     }
     const float c = data_of<float>(cosines)[b * cosines.stride[0] + t * cosines.stride[1] + i * cosines.stride[2]];
     const float s = data_of<float>(sines)[b * sines.stride[0] + t * sines.stride[1] + i * sines.stride[2]] * sign;
-    const float first = from[i], second = from[half + i];
-    to[i] = first * c - second * s;
-    to[half + i] = second * c + first * s;
+    const float first = widened(from[i]), second = widened(from[half + i]);
+    set(to[i], first * c - second * s);
+    set(to[half + i], second * c + first * s);
   });
 }
 
@@ -174,8 +177,12 @@ float* floats(const Operand& operand) { return static_cast<float*>(operand.data)
 Status embedding(const Call& call, Stream stream) {
   const int64_t count = size_of(call.in[0]), columns = call.in[1].shape[1];
   if (!call.out[0].data || count * columns == 0) return cudaSuccess;
-  return launch(look_up, blocks_for(count * columns), dim3(THREADS), 0, stream, integers(call.in[0]), floats(call.in[1]),
-                floats(call.out[0]), count, call.in[1].shape[0], columns);
+  return with_type(call.in[1], [&](auto type) {
+    typedef decltype(type) T;
+    return launch(look_up<T>, blocks_for(count * columns), dim3(THREADS), 0, stream, integers(call.in[0]),
+                  static_cast<const T*>(call.in[1].data), static_cast<T*>(call.out[0].data), count, call.in[1].shape[0],
+                  columns);
+  });
 }
 
 // Keys and tokens twice, and the counts of digits.
@@ -211,8 +218,11 @@ Status embedding_backward(const Call& call, Stream stream) {
     if (status != cudaSuccess) return status;
   }
   const int64_t tiles = divide_up(columns, COLUMNS);
-  return launch(add_rows, dim3(unsigned(vocabulary * tiles)), dim3(COLUMNS), 0, stream, keys, tokens, count,
-                floats(call.in[1]), floats(call.in[2]), floats(call.out[0]), columns, tiles);
+  return with_type(call.in[1], [&](auto type) {
+    typedef decltype(type) T;
+    return launch(add_rows<T>, dim3(unsigned(vocabulary * tiles)), dim3(COLUMNS), 0, stream, keys, tokens, count,
+                  static_cast<const T*>(call.in[1].data), floats(call.in[2]), floats(call.out[0]), columns, tiles);
+  });
 }
 
 Status positions(const Call& call, Stream stream) {
@@ -250,7 +260,10 @@ Status rotary(const Call& call, Stream stream) {
   const int64_t size = x.shape[3], half = cosines.shape[2] < size / 2 ? cosines.shape[2] : size / 2;
   const int64_t count = x.shape[0] * x.shape[1] * x.shape[2] * (size - half);
   const float sign = attributes_of<RotaryAttributes>(call).inverse ? -1.0f : 1.0f;
-  return launch(rotate, blocks_for(count), dim3(THREADS), 0, stream, x, cosines, call.in[2], y, half, sign, count);
+  return with_type(x, [&](auto type) {
+    return launch(rotate<decltype(type)>, blocks_for(count), dim3(THREADS), 0, stream, x, cosines, call.in[2], y, half, sign,
+                  count);
+  });
 }
 
 }}  // namespace heddle::cuda

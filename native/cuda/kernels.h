@@ -14,10 +14,21 @@ typedef Status (*Kernel)(const Call& call, Stream stream);
 enum MatmulTile { EXACT_LARGE, EXACT_SMALL, TENSOR_WIDE, TENSOR_LARGE, TENSOR_SMALL, MATMUL_TILES };
 constexpr int PLANNED_TILE = -1;  // whichever suits the shapes
 
+// How one product is computed: by a kernel of ours, by the library with our epilogue in it, or by the library with a kernel of
+// ours for the epilogue.
+struct MatmulChoice {
+  enum Way { OWN, FUSED, FINISHED } way = OWN;
+  int tile = PLANNED_TILE;       // OWN: or the one to take, where it has the right arithmetic
+  uint64_t algorithm[8] = {};    // else the library's
+  uint64_t workspace_bytes = 0;  // of the algorithm
+};
+class Cublas;
+
 // What a call's context is on a GPU, when it runs and when its workspace is asked for.
 struct MatmulContext : Context {
-  bool tf32 = false;        // products of float32 may round their operands to tf32
-  int tile = PLANNED_TILE;  // or the one to take, where it has the right arithmetic
+  bool tf32 = false;  // products of float32 may round their operands to tf32
+  MatmulChoice choice;
+  const Cublas* cublas = nullptr;  // where the choice needs it
 };
 inline const MatmulContext& matmul_context(const Call& call) { return *static_cast<const MatmulContext*>(call.context); }
 
@@ -35,6 +46,7 @@ HEDDLE_OPS(HEDDLE_DECLARE)
   X(layer_norm_backward) \
   X(matmul) \
   X(rms_norm_backward) \
+  X(skip_gram) \
   X(sum)
 #define HEDDLE_DECLARE(name) int64_t name##_workspace(const Call& call);
 HEDDLE_CUDA_WORKSPACES(HEDDLE_DECLARE)

@@ -14,11 +14,11 @@ struct RowStatistics {
   float sum;                     // of the logits
 };
 
-template <typename Group>
-HEDDLE_DEVICE RowStatistics statistics(const float* x, int64_t count) {
+template <typename Group, typename T>
+HEDDLE_DEVICE RowStatistics statistics(const T* x, int64_t count) {
   float own = -INFINITY, exponentials = 0, sum = 0;
   for (int64_t i = Group::lane(); i < count; i += Group::SIZE) {
-    const float v = x[i];
+    const float v = widened(x[i]);
     if (v > own) {
       exponentials *= expf(own - v);
       own = v;
@@ -34,27 +34,27 @@ HEDDLE_DEVICE RowStatistics statistics(const float* x, int64_t count) {
 }
 
 // to = factor (exp(x - shift) inverse - (1 - smoothing) onehot - smoothing / count); to may be x.
-template <typename Group>
-HEDDLE_DEVICE void write_gradient(const float* x, int64_t count, int32_t target, float shift, float inverse, float smoothing,
-                                  float factor, float* to) {
+template <typename Group, typename T>
+HEDDLE_DEVICE void write_gradient(const T* x, int64_t count, int32_t target, float shift, float inverse, float smoothing,
+                                  float factor, T* to) {
   const float uniform = smoothing / float(count);
   for (int64_t i = Group::lane(); i < count; i += Group::SIZE) {
-    const float value = (expf(x[i] - shift) * inverse - uniform) * factor;
-    to[i] = i == target ? value - (1.0f - smoothing) * factor : value;
+    const float value = (expf(widened(x[i]) - shift) * inverse - uniform) * factor;
+    set(to[i], i == target ? value - (1.0f - smoothing) * factor : value);
   }
 }
 
-template <typename Group>
-HEDDLE_DEVICE void clear(float* to, int64_t count) {
-  for (int64_t i = Group::lane(); i < count; i += Group::SIZE) to[i] = 0.0f;
+template <typename Group, typename T>
+HEDDLE_DEVICE void clear(T* to, int64_t count) {
+  for (int64_t i = Group::lane(); i < count; i += Group::SIZE) to[i] = T{};
 }
 
-template <typename Group>
+template <typename Group, typename T>
 __global__ void __launch_bounds__(Group::THREADS)
-    cross_entropy(const float* logits, const int32_t* targets, float* loss, float* log_sum_exp, float* dlogits, int64_t rows,
+    cross_entropy(const T* logits, const int32_t* targets, float* loss, float* log_sum_exp, T* dlogits, int64_t rows,
                   int64_t count, float smoothing) {
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
-    const float* x = logits + row * count;
+    const T* x = logits + row * count;
     const int32_t target = targets[row];
     const bool counts = target >= 0 && target < count;
     const RowStatistics found = statistics<Group>(x, count);
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(Group::THREADS)
         float value = 0;
         if (counts) {
           // The mean is needed only with smoothing: without it, a logit of -inf elsewhere must not make 0 * inf.
-          const float chosen = x[target];
+          const float chosen = widened(x[target]);
           value = found.greatest - chosen + logf(found.exponentials);
           if (smoothing != 0.0f) value -= smoothing * (found.sum / float(count) - chosen);
         }
@@ -83,13 +83,13 @@ __global__ void __launch_bounds__(Group::THREADS)
   }
 }
 
-template <typename Group>
+template <typename Group, typename T>
 __global__ void __launch_bounds__(Group::THREADS)
-    cross_entropy_backward(const float* logits, const int32_t* targets, const float* log_sum_exp, const float* dloss,
-                           float* dlogits, int64_t rows, int64_t count, float smoothing) {
+    cross_entropy_backward(const T* logits, const int32_t* targets, const float* log_sum_exp, const float* dloss,
+                           T* dlogits, int64_t rows, int64_t count, float smoothing) {
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
     const int32_t target = targets[row];
-    float* const to = dlogits + row * count;
+    T* const to = dlogits + row * count;
     if (target >= 0 && target < count)
       write_gradient<Group>(logits + row * count, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
     else clear<Group>(to, count);
@@ -109,12 +109,15 @@ Status softmax_cross_entropy(const Call& call, Stream stream) {
   const int64_t rows = call.in[0].shape[0], count = call.in[0].shape[1];
   if (rows * count == 0) return cudaSuccess;
   const float smoothing = attributes_of<SoftmaxCrossEntropyAttributes>(call).label_smoothing;
-  return with_group(count, [&](auto group) {
-    using Group = decltype(group);
-    return launch(cross_entropy<Group>, Group::blocks(rows), dim3(Group::THREADS), 0, stream,
-                  static_cast<const float*>(call.in[0].data), static_cast<const int32_t*>(call.in[1].data),
-                  static_cast<float*>(call.out[0].data), static_cast<float*>(call.out[1].data),
-                  static_cast<float*>(call.out[2].data), rows, count, smoothing);
+  return with_type(call.in[0], [&](auto type) {
+    return with_group(count, [&](auto group) {
+      using Group = decltype(group);
+      using T = decltype(type);
+      return launch(cross_entropy<Group, T>, Group::blocks(rows), dim3(Group::THREADS), 0, stream,
+                    static_cast<const T*>(call.in[0].data), static_cast<const int32_t*>(call.in[1].data),
+                    static_cast<float*>(call.out[0].data), static_cast<float*>(call.out[1].data),
+                    static_cast<T*>(call.out[2].data), rows, count, smoothing);
+    });
   });
 }
 
@@ -122,12 +125,15 @@ Status softmax_cross_entropy_backward(const Call& call, Stream stream) {
   const int64_t rows = call.in[0].shape[0], count = call.in[0].shape[1];
   if (!call.out[0].data || rows * count == 0) return cudaSuccess;
   const float smoothing = attributes_of<SoftmaxCrossEntropyBackwardAttributes>(call).label_smoothing;
-  return with_group(count, [&](auto group) {
-    using Group = decltype(group);
-    return launch(cross_entropy_backward<Group>, Group::blocks(rows), dim3(Group::THREADS), 0, stream,
-                  static_cast<const float*>(call.in[0].data), static_cast<const int32_t*>(call.in[1].data),
-                  static_cast<const float*>(call.in[2].data), static_cast<const float*>(call.in[3].data),
-                  static_cast<float*>(call.out[0].data), rows, count, smoothing);
+  return with_type(call.in[0], [&](auto type) {
+    return with_group(count, [&](auto group) {
+      using Group = decltype(group);
+      using T = decltype(type);
+      return launch(cross_entropy_backward<Group, T>, Group::blocks(rows), dim3(Group::THREADS), 0, stream,
+                    static_cast<const T*>(call.in[0].data), static_cast<const int32_t*>(call.in[1].data),
+                    static_cast<const float*>(call.in[2].data), static_cast<const float*>(call.in[3].data),
+                    static_cast<T*>(call.out[0].data), rows, count, smoothing);
+    });
   });
 }
 

@@ -4,6 +4,7 @@
 // gradients, K is split too: the parts are kept in the workspace, and a second kernel adds them in order.
 // At most 8 rows read b once, as fast as memory goes (thin.h). Which way is taken, and with it the order of every sum,
 // depends on the shapes and on how the operands lie, or on the choice that is given: never on the GPU or on time.
+#include "cublas.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "tensor.h"
@@ -80,7 +81,7 @@ struct Plan {
     const int first = !on_tensor_cores ? EXACT_LARGE : is_bf16 ? TENSOR_WIDE : TENSOR_LARGE;
     const int last = on_tensor_cores ? TENSOR_SMALL : EXACT_SMALL;
     if (is_gathered) take(e, last);
-    else if (context.tile >= first && context.tile <= last) take(e, context.tile);
+    else if (context.choice.tile >= first && context.choice.tile <= last) take(e, context.choice.tile);
     else
       for (int each = first; each <= last; each++)
         if (take(e, each) >= TILES[each].enough) break;
@@ -153,10 +154,37 @@ Status multiply_thin(Multiplication& g, int64_t batches, Stream stream) {
   return launch(kernel, dim3(unsigned(batches) * g.column_tiles), dim3(LANES * warps), 0, stream, g);
 }
 
+// Bytes of the library's product where a kernel of ours finishes it; they come first in the workspace.
+int64_t product_bytes(const Extents& e, const MatmulChoice& choice) {
+  constexpr int64_t ALIGNMENT = 256;
+  if (choice.way != MatmulChoice::FINISHED) return 0;
+  return divide_up(e.batches * e.m * e.n * int64_t(sizeof(float)), ALIGNMENT) * ALIGNMENT;
+}
+
+Status multiply_by_library(const Call& call, const Extents& e, Multiplication& g, Stream stream) {
+  const MatmulContext& context = matmul_context(call);
+  const MatmulChoice& choice = context.choice;
+  const bool is_fused = choice.way == MatmulChoice::FUSED;
+  CublasProduct product;
+  CublasAlgorithm algorithm = {};
+  for (int i = 0; i < 8; i++) algorithm.data[i] = choice.algorithm[i];
+  algorithm.workspace_bytes = choice.workspace_bytes;
+  char* const workspace = static_cast<char*>(context.workspace);
+  if (!context.cublas || !describe_for_cublas(call, is_fused, workspace, product) ||
+      !context.cublas->multiply(product, algorithm, workspace + product_bytes(e, choice), stream))
+    return cudaErrorInvalidValue;
+  if (is_fused) return cudaSuccess;
+  g.splits = 1;
+  return launch(add_splits, blocks_for(e.batches * e.m * e.n), dim3(THREADS), 0, stream, g,
+                static_cast<const float*>(context.workspace), unsigned(e.batches));
+}
+
 }  // namespace
 
 int64_t matmul_workspace(const Call& call) {
   const Extents e = extents_of(call);
+  const MatmulChoice& choice = matmul_context(call).choice;
+  if (choice.way != MatmulChoice::OWN) return product_bytes(e, choice) + int64_t(choice.workspace_bytes);
   const Plan plan(call);
   return plan.splits > 1 ? e.batches * plan.splits * e.m * e.n * int64_t(sizeof(float)) : 0;
 }
@@ -165,12 +193,13 @@ Status matmul(const Call& call, Stream stream) {
   const Extents e = extents_of(call);
   if (e.batches * e.m * e.n == 0) return cudaSuccess;
   if (e.k > MOST_DEPTH) return cudaErrorInvalidValue;
-  const Plan plan(call);
   const Operand &a = call.in[0], &b = call.in[1];
   Multiplication g = {};
   g.a = a, g.b = b, g.finish = finish_of(call), g.m = e.m, g.n = e.n, g.k = e.k;
   g.a_row = a.stride[a.rank - 2], g.a_depth = a.stride[a.rank - 1];
   g.b_depth = b.stride[b.rank - 2], g.b_column = b.stride[b.rank - 1];
+  if (matmul_context(call).choice.way != MatmulChoice::OWN) return multiply_by_library(call, e, g, stream);
+  const Plan plan(call);
   g.split_depth = int(plan.split_depth), g.splits = unsigned(plan.splits);
   g.row_tiles = unsigned(plan.row_tiles), g.column_tiles = unsigned(plan.column_tiles);
   if (plan.is_thin) return multiply_thin(g, e.batches, stream);

@@ -77,7 +77,13 @@ struct Arenas {
   int32_t* counters;
   const float* factor;
   const int32_t* finite;
+  bf16* mirror;  // or null
 };
+
+HEDDLE_DEVICE void write_parameter(const Arenas& a, int64_t i, float value) {
+  a.parameters[i] = value;
+  if (a.mirror) a.mirror[i] = to_bf16(value);
+}
 
 // p -= lr decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + epsilon), with the hats dividing
 // by 1 - b^t (Loshchilov & Hutter 2017, algorithm 2, in torch's order of operations). Not decoupled, decay p joins g.
@@ -103,7 +109,7 @@ __global__ void __launch_bounds__(THREADS)
     const float first = a.first[i] * b1 + gradient * c1, second = a.second[i] * b2 + gradient * gradient * c2;
     a.first[i] = first;
     a.second[i] = second;
-    a.parameters[i] = old * kept - size * first / (sqrtf(second) * root + attributes.epsilon);
+    write_parameter(a, i, old * kept - size * first / (sqrtf(second) * root + attributes.epsilon));
   });
 }
 
@@ -122,7 +128,7 @@ __global__ void __launch_bounds__(THREADS)
       a.first[i] = moved;
       gradient = attributes.nesterov ? gradient + momentum * moved : moved;
     }
-    a.parameters[i] = old - size * gradient;
+    write_parameter(a, i, old - size * gradient);
   });
 }
 
@@ -155,7 +161,8 @@ Status gradient_norm(const Call& call, Stream stream) {
 Status adamw(const Call& call, Stream stream) {
   const Operand* in = call.in;
   const Arenas arenas = {floats(in[0]), floats(in[1]),   floats(in[2]), floats(in[3]),
-                         floats(in[4]), integers(in[5]), floats(in[6]), integers(in[7])};
+                         floats(in[4]), integers(in[5]), floats(in[6]), integers(in[7]),
+                         static_cast<bf16*>(in[8].data)};
   const dim3 blocks = blocks_of(in[0].shape[0], in[4]);
   if (blocks.x > 0) {
     const Status status = launch(update_adamw, blocks, dim3(THREADS), 0, stream, arenas, in[0].shape[0],
@@ -168,7 +175,8 @@ Status adamw(const Call& call, Stream stream) {
 Status sgd(const Call& call, Stream stream) {
   const Operand* in = call.in;
   const Arenas arenas = {floats(in[0]), floats(in[1]),   floats(in[2]), nullptr,
-                         floats(in[3]), integers(in[4]), floats(in[5]), integers(in[6])};
+                         floats(in[3]), integers(in[4]), floats(in[5]), integers(in[6]),
+                         static_cast<bf16*>(in[7].data)};
   const dim3 blocks = blocks_of(in[0].shape[0], in[3]);
   if (blocks.x > 0) {
     const Status status = launch(update_sgd, blocks, dim3(THREADS), 0, stream, arenas, in[0].shape[0],

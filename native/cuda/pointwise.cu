@@ -1,6 +1,6 @@
 // Element by element: arithmetic with broadcasting, activations and their gradients, gates, dropout.
-// Reads each input and writes each output once: 8 to 20 bytes an element, 1 to 40 flops; bound by memory.
-// Dense operands are walked four elements a thread where their addresses allow it, strided ones an element a thread.
+// Reads each input and writes each output once: 8 to 20 bytes an element (half in bf16), 1 to 40 flops; bound by memory.
+// Dense operands are walked 16 bytes a thread where their addresses allow it, strided ones an element a thread.
 // No thread needs another, so an output may lie on an input of the same element.
 #include "activation.h"
 #include "device.h"
@@ -9,11 +9,11 @@
 namespace heddle { namespace cuda {
 namespace {
 
-constexpr int VECTOR = 4;
+constexpr int WORDS = 4;  // that Philox draws together
 
 template <typename... Pointers>
 bool are_aligned(Pointers... pointers) {
-  return ((reinterpret_cast<uintptr_t>(pointers) % sizeof(float4) == 0) && ...);
+  return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
 struct Add {
@@ -53,41 +53,51 @@ struct ActivateBackward {
   __device__ float operator()(float x, float dy) const { return dy * activation_derivative(kind, x); }
 };
 
-template <typename Function>
-__global__ void map_vectors(const float4* x, float4* y, int64_t count, Function f) {
+template <typename T, typename Function>
+__global__ void map_packs(const Pack<T>* x, Pack<T>* y, int64_t count, Function f) {
   for_elements(count, [&](int64_t i) {
-    const float4 v = x[i];
-    y[i] = make_float4(f(v.x), f(v.y), f(v.z), f(v.w));
+    Pack<T> v = x[i];
+#pragma unroll
+    for (int e = 0; e < Pack<T>::COUNT; e++) set(v.element[e], f(widened(v.element[e])));
+    y[i] = v;
   });
 }
-template <typename Function>
-__global__ void map_elements(const float* x, float* y, int64_t count, Function f) {
-  for_elements(count, [&](int64_t i) { y[i] = f(x[i]); });
+template <typename T, typename Function>
+__global__ void map_elements(const T* x, T* y, int64_t count, Function f) {
+  for_elements(count, [&](int64_t i) { set(y[i], f(widened(x[i]))); });
 }
 template <typename Function>
 Status map(const Call& call, Stream stream, Function f) {
-  const float* x = static_cast<const float*>(call.in[0].data);
-  float* y = static_cast<float*>(call.out[0].data);
   const int64_t count = size_of(call.in[0]);
-  if (!y || count == 0) return cudaSuccess;
-  if (count % VECTOR == 0 && are_aligned(x, y))
-    return launch(map_vectors<Function>, blocks_for(count / VECTOR), dim3(THREADS), 0, stream,
-                  reinterpret_cast<const float4*>(x), reinterpret_cast<float4*>(y), count / VECTOR, f);
-  return launch(map_elements<Function>, blocks_for(count), dim3(THREADS), 0, stream, x, y, count, f);
-}
-
-template <typename Function>
-__global__ void map_two_vectors(const float4* a, const float4* b, float4* y, int64_t count, Function f) {
-  for_elements(count, [&](int64_t i) {
-    const float4 v = a[i], w = b[i];
-    y[i] = make_float4(f(v.x, w.x), f(v.y, w.y), f(v.z, w.z), f(v.w, w.w));
+  if (!call.out[0].data || count == 0) return cudaSuccess;
+  return with_type(call.in[0], [&](auto type) {
+    typedef decltype(type) T;
+    constexpr int PACK = Pack<T>::COUNT;
+    const T* x = static_cast<const T*>(call.in[0].data);
+    T* y = static_cast<T*>(call.out[0].data);
+    if (count % PACK == 0 && are_aligned(x, y))
+      return launch(map_packs<T, Function>, blocks_for(count / PACK), dim3(THREADS), 0, stream,
+                    reinterpret_cast<const Pack<T>*>(x), reinterpret_cast<Pack<T>*>(y), count / PACK, f);
+    return launch(map_elements<T, Function>, blocks_for(count), dim3(THREADS), 0, stream, x, y, count, f);
   });
 }
-template <typename Function>
-__global__ void map_two_elements(Operand a, Operand b, float* y, int64_t count, Function f) {
-  const float *left = data_of<float>(a), *right = data_of<float>(b);
-  for_elements(count,
-               [&](int64_t i) { y[i] = f(left[offset_of(a, i, a.rank)], right[offset_of(b, i, b.rank)]); });
+
+template <typename T, typename Function>
+__global__ void map_two_packs(const Pack<T>* a, const Pack<T>* b, Pack<T>* y, int64_t count, Function f) {
+  for_elements(count, [&](int64_t i) {
+    Pack<T> v = a[i];
+    const Pack<T> w = b[i];
+#pragma unroll
+    for (int e = 0; e < Pack<T>::COUNT; e++) set(v.element[e], f(widened(v.element[e]), widened(w.element[e])));
+    y[i] = v;
+  });
+}
+template <typename T, typename Function>
+__global__ void map_two_elements(Operand a, Operand b, T* y, int64_t count, Function f) {
+  const T *left = data_of<T>(a), *right = data_of<T>(b);
+  for_elements(count, [&](int64_t i) {
+    set(y[i], f(widened(left[offset_of(a, i, a.rank)]), widened(right[offset_of(b, i, b.rank)])));
+  });
 }
 
 // Extents of 1 left out, neighbouring axes merged where both operands allow it.
@@ -107,45 +117,53 @@ void merge_axes(Operand& a, Operand& b) {
 template <typename Function>
 Status map_two(const Call& call, Stream stream, Function f) {
   Operand a = call.in[0], b = call.in[1];
-  float* y = static_cast<float*>(call.out[0].data);
   const int64_t count = size_of(a);
-  if (!y || count == 0) return cudaSuccess;
+  if (!call.out[0].data || count == 0) return cudaSuccess;
   merge_axes(a, b);
   const bool dense = a.rank == 0 || (a.rank == 1 && a.stride[0] == 1 && b.stride[0] == 1);
-  if (dense && count % VECTOR == 0 && are_aligned(a.data, b.data, y))
-    return launch(map_two_vectors<Function>, blocks_for(count / VECTOR), dim3(THREADS), 0, stream,
-                  static_cast<const float4*>(a.data), static_cast<const float4*>(b.data), reinterpret_cast<float4*>(y),
-                  count / VECTOR, f);
-  return launch(map_two_elements<Function>, blocks_for(count), dim3(THREADS), 0, stream, a, b, y, count, f);
-}
-
-// Rows of gates and values may stand apart; y and dy are dense.
-__global__ void gate(Operand gates, Operand values, float* y, int64_t columns, int64_t count, ActivationKind kind) {
-  for_elements(count, [&](int64_t i) {
-    const int64_t row = i / columns, column = i % columns;
-    const float g = data_of<float>(gates)[offset_of(gates, row, gates.rank - 1) + column];
-    y[i] = activate(kind, g) * data_of<float>(values)[offset_of(values, row, values.rank - 1) + column];
+  return with_type(a, [&](auto type) {
+    typedef decltype(type) T;
+    constexpr int PACK = Pack<T>::COUNT;
+    T* y = static_cast<T*>(call.out[0].data);
+    if (dense && count % PACK == 0 && are_aligned(a.data, b.data, y))
+      return launch(map_two_packs<T, Function>, blocks_for(count / PACK), dim3(THREADS), 0, stream,
+                    static_cast<const Pack<T>*>(a.data), static_cast<const Pack<T>*>(b.data),
+                    reinterpret_cast<Pack<T>*>(y), count / PACK, f);
+    return launch(map_two_elements<T, Function>, blocks_for(count), dim3(THREADS), 0, stream, a, b, y, count, f);
   });
 }
 
-__global__ void gate_backward(Operand gates, Operand values, const float* dy, Operand dgates, Operand dvalues,
+// Rows of gates and values may stand apart; y and dy are dense.
+template <typename T>
+__global__ void gate(Operand gates, Operand values, T* y, int64_t columns, int64_t count, ActivationKind kind) {
+  for_elements(count, [&](int64_t i) {
+    const int64_t row = i / columns, column = i % columns;
+    const float g = widened(data_of<T>(gates)[offset_of(gates, row, gates.rank - 1) + column]);
+    const float v = widened(data_of<T>(values)[offset_of(values, row, values.rank - 1) + column]);
+    set(y[i], activate(kind, g) * v);
+  });
+}
+
+template <typename T>
+__global__ void gate_backward(Operand gates, Operand values, const T* dy, Operand dgates, Operand dvalues,
                               int64_t columns, int64_t count, ActivationKind kind) {
   for_elements(count, [&](int64_t i) {
     const int64_t row = i / columns, column = i % columns;
-    const float g = data_of<float>(gates)[offset_of(gates, row, gates.rank - 1) + column];
-    const float v = data_of<float>(values)[offset_of(values, row, values.rank - 1) + column];
-    const float d = dy[i];
+    const float g = widened(data_of<T>(gates)[offset_of(gates, row, gates.rank - 1) + column]);
+    const float v = widened(data_of<T>(values)[offset_of(values, row, values.rank - 1) + column]);
+    const float d = widened(dy[i]);
     if (dgates.data)
-      data_of<float>(dgates)[offset_of(dgates, row, dgates.rank - 1) + column] = d * v * activation_derivative(kind, g);
+      set(data_of<T>(dgates)[offset_of(dgates, row, dgates.rank - 1) + column], d * v * activation_derivative(kind, g));
     if (dvalues.data)
-      data_of<float>(dvalues)[offset_of(dvalues, row, dvalues.rank - 1) + column] = d * activate(kind, g);
+      set(data_of<T>(dvalues)[offset_of(dvalues, row, dvalues.rank - 1) + column], d * activate(kind, g));
   });
 }
 
 // A thread draws the block of four words that four neighbours of a row share; see dropoutFactor in the reference.
-__global__ void drop(const float* x, float* y, int64_t rows, int64_t columns, float probability, int32_t site,
+template <typename T>
+__global__ void drop(const T* x, T* y, int64_t rows, int64_t columns, float probability, int32_t site,
                      const double* scalars) {
-  const int64_t groups = (columns + VECTOR - 1) / VECTOR;
+  const int64_t groups = (columns + WORDS - 1) / WORDS;
   const uint32_t first_row = to_counter(scalars[SCALAR_ROW_OFFSET]), step = to_counter(scalars[SCALAR_STEP]);
   const uint32_t draw = uint32_t(site) << 8 | to_counter(scalars[SCALAR_MICRO_STEP]);
   const float factor = probability < 1.0f ? 1.0f / (1.0f - probability) : 0.0f;
@@ -156,9 +174,9 @@ __global__ void drop(const float* x, float* y, int64_t rows, int64_t columns, fl
     const uint32_t counter[4] = {uint32_t(row) + first_row, uint32_t(group), step, draw};
     uint32_t words[4];
     philox(counter, key, words);
-    for (int64_t column = group * VECTOR, word = 0; word < VECTOR && column < columns; word++, column++) {
+    for (int64_t column = group * WORDS, word = 0; word < WORDS && column < columns; word++, column++) {
       const int64_t at = row * columns + column;
-      y[at] = keep(words[word], probability) ? x[at] * factor : 0.0f;
+      set(y[at], keep(words[word], probability) ? widened(x[at]) * factor : 0.0f);
     }
   });
 }
@@ -187,17 +205,23 @@ Status activation_backward(const Call& call, Stream stream) {
 Status gated_activation(const Call& call, Stream stream) {
   const int64_t count = size_of(call.in[0]);
   if (!call.out[0].data || count == 0) return cudaSuccess;
-  return launch(gate, blocks_for(count), dim3(THREADS), 0, stream, call.in[0], call.in[1],
-                static_cast<float*>(call.out[0].data), columns_of(call.in[0]), count,
-                attributes_of<GatedActivationAttributes>(call).kind);
+  return with_type(call.in[0], [&](auto type) {
+    typedef decltype(type) T;
+    return launch(gate<T>, blocks_for(count), dim3(THREADS), 0, stream, call.in[0], call.in[1],
+                  static_cast<T*>(call.out[0].data), columns_of(call.in[0]), count,
+                  attributes_of<GatedActivationAttributes>(call).kind);
+  });
 }
 
 Status gated_activation_backward(const Call& call, Stream stream) {
   const int64_t count = size_of(call.in[0]);
   if (count == 0) return cudaSuccess;
-  return launch(gate_backward, blocks_for(count), dim3(THREADS), 0, stream, call.in[0], call.in[1],
-                static_cast<const float*>(call.in[2].data), call.out[0], call.out[1], columns_of(call.in[0]), count,
-                attributes_of<GatedActivationBackwardAttributes>(call).kind);
+  return with_type(call.in[0], [&](auto type) {
+    typedef decltype(type) T;
+    return launch(gate_backward<T>, blocks_for(count), dim3(THREADS), 0, stream, call.in[0], call.in[1],
+                  static_cast<const T*>(call.in[2].data), call.out[0], call.out[1], columns_of(call.in[0]), count,
+                  attributes_of<GatedActivationBackwardAttributes>(call).kind);
+  });
 }
 
 Status dropout(const Call& call, Stream stream) {
@@ -205,9 +229,12 @@ Status dropout(const Call& call, Stream stream) {
   if (!call.out[0].data || size_of(x) == 0) return cudaSuccess;
   const DropoutAttributes& attributes = attributes_of<DropoutAttributes>(call);
   const int64_t rows = rows_of(x), columns = columns_of(x);
-  return launch(drop, blocks_for(rows * divide_up(columns, VECTOR)), dim3(THREADS), 0, stream,
-                static_cast<const float*>(x.data), static_cast<float*>(call.out[0].data), rows, columns,
-                attributes.probability, attributes.site, call.context->scalars);
+  return with_type(x, [&](auto type) {
+    typedef decltype(type) T;
+    return launch(drop<T>, blocks_for(rows * divide_up(columns, WORDS)), dim3(THREADS), 0, stream,
+                  static_cast<const T*>(x.data), static_cast<T*>(call.out[0].data), rows, columns,
+                  attributes.probability, attributes.site, call.context->scalars);
+  });
 }
 
 }}  // namespace heddle::cuda

@@ -22,7 +22,8 @@ int64_t parts_of(int64_t outer, int64_t length, int64_t inner) {
 }
 
 // partial[a][part][b] for 32 columns b a block: 8 rows of threads, added up in their order.
-__global__ void sum_columns(const float* x, float* partial, int64_t length, int64_t inner, int64_t tiles, int64_t parts) {
+template <typename T, typename Result>
+__global__ void sum_columns(const T* x, Result* partial, int64_t length, int64_t inner, int64_t tiles, int64_t parts) {
   SHARED_ARRAY(float, sums, [ROW_LANES][COLUMN_LANES]);
   const int lane = threadIdx.x % COLUMN_LANES, row_lane = threadIdx.x / COLUMN_LANES;
   const int64_t column = blockIdx.x % tiles * COLUMN_LANES + lane, part = blockIdx.x / tiles % parts,
@@ -30,30 +31,32 @@ __global__ void sum_columns(const float* x, float* partial, int64_t length, int6
   const int64_t begin = length * part / parts, end = length * (part + 1) / parts;
   float sum = 0;
   if (column < inner)
-    for (int64_t row = begin + row_lane; row < end; row += ROW_LANES) sum += x[(a * length + row) * inner + column];
+    for (int64_t row = begin + row_lane; row < end; row += ROW_LANES) sum += widened(x[(a * length + row) * inner + column]);
   sums[row_lane][lane] = sum;
   __syncthreads();
   if (row_lane != 0 || column >= inner) return;
   for (int other = 1; other < ROW_LANES; other++) sum += sums[other][lane];
-  partial[(a * parts + part) * inner + column] = sum;
+  set(partial[(a * parts + part) * inner + column], sum);
 }
 
 // The same for one column.
-__global__ void sum_run(const float* x, float* partial, int64_t length, int64_t parts) {
+template <typename T, typename Result>
+__global__ void sum_run(const T* x, Result* partial, int64_t length, int64_t parts) {
   const int64_t part = blockIdx.x % parts, a = blockIdx.x / parts;
   const int64_t end = length * (part + 1) / parts;
   float sum = 0;
-  for (int64_t i = length * part / parts + threadIdx.x; i < end; i += THREADS) sum += x[a * length + i];
+  for (int64_t i = length * part / parts + threadIdx.x; i < end; i += THREADS) sum += widened(x[a * length + i]);
   sum = block_sum(sum);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+  if (threadIdx.x == 0) set(partial[blockIdx.x], sum);
 }
 
-__global__ void add_parts(const float* partial, float* y, int64_t outer, int64_t inner, int64_t parts) {
+template <typename Result>
+__global__ void add_parts(const float* partial, Result* y, int64_t outer, int64_t inner, int64_t parts) {
   for_elements(outer * inner, [&](int64_t i) {
     const float* from = partial + i / inner * parts * inner + i % inner;
     float sum = 0;
     for (int64_t part = 0; part < parts; part++) sum += from[part * inner];
-    y[i] = sum;
+    set(y[i], sum);
   });
 }
 
@@ -83,6 +86,15 @@ __global__ void softmax_rows_backward(const float* y, const float* dy, float* dx
   }
 }
 
+template <typename T, typename Result>
+Status sum_parts(const T* x, Result* partial, int64_t outer, int64_t length, int64_t inner, int64_t parts, Stream stream) {
+  const int64_t tiles = divide_up(inner, COLUMN_LANES);
+  if (inner == 1)
+    return launch(sum_run<T, Result>, dim3(unsigned(outer * parts)), dim3(THREADS), 0, stream, x, partial, length, parts);
+  return launch(sum_columns<T, Result>, dim3(unsigned(outer * parts * tiles)), dim3(THREADS), 0, stream, x, partial, length,
+                inner, tiles, parts);
+}
+
 }  // namespace
 
 int64_t sum_workspace(const Call& call) {
@@ -93,17 +105,20 @@ int64_t sum_workspace(const Call& call) {
 Status sum(const Call& call, Stream stream) {
   const Operand& x = call.in[0];
   const int64_t outer = x.shape[0], length = x.shape[1], inner = x.shape[2];
-  float* y = static_cast<float*>(call.out[0].data);
-  if (!y || outer * inner == 0) return cudaSuccess;
-  const int64_t parts = parts_of(outer, length, inner), tiles = divide_up(inner, COLUMN_LANES);
-  const float* from = static_cast<const float*>(x.data);
-  float* partial = parts == 1 ? y : static_cast<float*>(call.context->workspace);
-  const Status status =
-      inner == 1 ? launch(sum_run, dim3(unsigned(outer * parts)), dim3(THREADS), 0, stream, from, partial, length, parts)
-                 : launch(sum_columns, dim3(unsigned(outer * parts * tiles)), dim3(THREADS), 0, stream, from, partial, length,
-                          inner, tiles, parts);
-  if (status != cudaSuccess || parts == 1) return status;
-  return launch(add_parts, blocks_for(outer * inner), dim3(THREADS), 0, stream, partial, y, outer, inner, parts);
+  if (!call.out[0].data || outer * inner == 0) return cudaSuccess;
+  return with_type(x, [&](auto from) {
+    return with_type(call.out[0], [&](auto to) {
+      typedef decltype(to) Result;
+      const auto* data = static_cast<const decltype(from)*>(x.data);
+      Result* y = static_cast<Result*>(call.out[0].data);
+      const int64_t parts = parts_of(outer, length, inner);
+      if (parts == 1) return sum_parts(data, y, outer, length, inner, parts, stream);
+      float* partial = static_cast<float*>(call.context->workspace);
+      const Status status = sum_parts(data, partial, outer, length, inner, parts, stream);
+      if (status != cudaSuccess) return status;
+      return launch(add_parts<Result>, blocks_for(outer * inner), dim3(THREADS), 0, stream, partial, y, outer, inner, parts);
+    });
+  });
 }
 
 Status softmax(const Call& call, Stream stream) {

@@ -29,6 +29,11 @@ export const doctor = defineCommand({
     else {
       lines.push(['CPU kernels', `${addon.isas.join(', ')}; ${addon.isa} is used here`]);
       lines.push(['CUDA', addon.cuda.available ? 'in use' : `not in use: ${addon.cuda.reason}`]);
+      const { cublas } = addon.cuda;
+      if (addon.cuda.available) {
+        const found = cublas.file ? `${cublas.version}, ${cublas.file}` : `not in use: ${cublas.reason}`;
+        lines.push(['cuBLASLt', [found, ...cublas.tried].join('; ')]);
+      }
       addon.cuda.devices.forEach(({ name, architecture, memory, problem }, index) => {
         const state = problem || 'works';
         lines.push([`cuda:${index}`, `${name}, ${architecture}, ${formatBytes(memory)}: ${state}`]);

@@ -13,6 +13,7 @@ import {
   text,
 } from '../models/settingFields.js';
 import type { Device } from '../runtime/session.js';
+import { precisions } from '../shape/dtype.js';
 import { runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { readLines } from './lines.js';
@@ -92,6 +93,11 @@ const schema = v.pipe(
     ...samplingEntries,
     ...repetitionEntries,
     ...beamEntries,
+    precision: v.optional(
+      choice(precisions, 'What matrices, activations and the KV cache are', {
+        defaultFrom: 'as in training',
+      }),
+    ),
     device: runEntries.device,
     threads: runEntries.threads,
     json: v.optional(onOff('Write one JSON event a piece of text'), false),
@@ -101,7 +107,7 @@ const schema = v.pipe(
       Text: ['prompt', 'prompts', 'maxNewTokens', 'stop'],
       Sampling: [...Object.keys(samplingEntries), ...Object.keys(repetitionEntries)],
       'Beam search': Object.keys(beamEntries),
-      Run: ['device', 'threads', 'json'],
+      Run: ['precision', 'device', 'threads', 'json'],
     },
   }),
 );
@@ -116,10 +122,10 @@ export const generate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
-    const { model: folder, prompt, device, threads, json } = settings;
+    const { model: folder, prompt, device, threads, precision, json } = settings;
     refuseContradictions(settings);
     const prompts = settings.prompts ? await readLines(settings.prompts, 'a prompt') : [prompt];
-    await using model = await PretrainedModel.open(folder, { device: device as Device, threads });
+    await using model = await PretrainedModel.open(folder, { device: device as Device, threads, precision });
     for (const each of prompts) model.tokenizer.encode(each); // refused before anything is written
     const notices: string[] = []; // shown behind the text, which they would cut in two
     const onNotice = (message: string) => notices.push(message);

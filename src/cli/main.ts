@@ -1,6 +1,8 @@
 #!/usr/bin/env node
+import { classify } from './classify.js';
 import { main } from './commandLine.js';
 import { doctor } from './doctor.js';
+import { embed } from './embed.js';
 import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
 import { plan } from './plan.js';
@@ -14,8 +16,10 @@ import { verify } from './verify.js';
 process.exitCode = await main(process.argv.slice(2), [
   train,
   evaluate,
+  classify,
   generate,
   translate,
+  embed,
   prepare,
   tokenizer,
   plan,

@@ -1,9 +1,13 @@
 import * as v from 'valibot';
-import { textData } from '../data/textData.js';
+import { estimateText } from '../inspect/estimate.js';
 import { planTraining, type TrainingPlan } from '../inspect/plan.js';
+import { Decoder } from '../models/decoder.js';
 import { positiveInteger } from '../models/settingFields.js';
+import type { Module } from '../nn/index.js';
+import { causal } from '../objectives/causal.js';
 import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
-import { trainSettingsSchema } from '../train/settings.js';
+import { type TrainSettings, trainSettingsSchema } from '../train/settings.js';
+import { openTask, type Task } from '../train/tasks.js';
 import { defineCommand } from './commandLine.js';
 import { formatBytes, formatNumber, formatTable } from './table.js';
 
@@ -25,23 +29,31 @@ export const plan = defineCommand({
     'heddle plan --model-type llama --hidden-size 512 --num-hidden-layers 6 --num-attention-heads 8 --vocab-size 256',
   schema,
   async run({ vocabSize, ...settings }, { signal, stdout }) {
-    const size =
-      vocabSize ??
-      (settings.tokenizer === 'bytes'
-        ? 256
-        : (await textData(settings.data, { ...settings, signal })).tokenizer.vocabSize);
-    const planned = planTraining({
-      config: modelFrom(settings, size),
-      batchSize: settings.batchSize,
-      sequenceLength: sequenceLengthFrom(settings),
-      gradientAccumulationSteps: settings.gradientAccumulationSteps,
+    const { batchSize, gradientAccumulationSteps } = settings;
+    const how = {
+      batchSize,
+      gradientAccumulationSteps,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
-      labelSmoothing: settings.labelSmoothing,
-    });
+      precision: settings.precision,
+      recompute: settings.recompute,
+    };
+    const planned = planTraining({ ...(await plannedTask(settings, vocabSize, signal)), ...how });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },
 });
+
+/** A language model can be planned without its text, where its vocabulary is known; all else needs the data. */
+async function plannedTask(settings: TrainSettings, given: number | undefined, signal: AbortSignal) {
+  const vocabSize = given ?? (settings.tokenizer === 'bytes' ? 256 : undefined);
+  if (settings.objective === 'causal' && vocabSize !== undefined) {
+    const objective = causal({ sequenceLength: sequenceLengthFrom(settings) });
+    const model: Module = new Decoder(modelFrom(settings, vocabSize));
+    return { model, objective: objective as Task['objective'], vocabSize };
+  }
+  const task = await openTask({ ...settings, vocabSize: given }, { signal });
+  return { model: task.makeModel(), objective: task.objective, vocabSize: task.vocabSize };
+}
 
 /** `layers.3.attention.qkv.weight` belongs to `layers.3`, all else to its first word. */
 const layerOf = (name: string) => /^(layers\.\d+|[^.]+)/.exec(name)![0];
@@ -65,8 +77,11 @@ function planText(planned: TrainingPlan): string {
       [...layers].map(([layer, count]) => [layer, formatNumber(count)]),
     ),
     `${formatNumber(planned.parameterCount)} parameters\n`,
+    planned.estimate ? estimateText(planned.estimate, planned.parameterCount, formatNumber) : '',
     `a token: ${flops(planned.flopsPerToken.forward)} forward, ${flops(planned.flopsPerToken.training)} in training; ` +
       `${formatNumber(planned.tokensPerStep)} tokens a step\n`,
+    `with --recompute: ${formatBytes(planned.recomputed.activations)} of activations, ` +
+      `${flops(planned.recomputed.flopsPerToken)} a token in training\n`,
     formatTable(
       ['arena', 'memory'],
       [...Object.entries(planned.memory), ['total', planned.memoryTotal] as const].map(([arena, bytes]) => [

@@ -20,11 +20,11 @@ const metricColumns: Readonly<Record<MetricName, { head: string; decimals: numbe
 };
 
 /** The metrics that are there, as heads and texts. */
-export const metricCells = (metrics: Metrics): { head: string; text: string }[] =>
+export const metricCells = (metrics: Metrics, unit = 'char'): { head: string; text: string }[] =>
   metricNames.flatMap((name) => {
     const value = metrics[name];
     const { head, decimals } = metricColumns[name];
-    return value === undefined ? [] : [{ head, text: value.toFixed(decimals) }];
+    return value === undefined ? [] : [{ head: head.replace('char', unit), text: value.toFixed(decimals) }];
   });
 
 /** A live line for steps, a table row for each evaluation, and a closing sentence. */

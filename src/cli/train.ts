@@ -1,15 +1,9 @@
-import { textData } from '../data/textData.js';
-import { Decoder } from '../models/decoder.js';
-import { causal } from '../objectives/causal.js';
+import { tokenizerOf } from '../evaluate/trainedModel.js';
+import { decayLearningRates, freeze } from '../models/fineTuning.js';
 import type { Device } from '../runtime/session.js';
-import {
-  clipFrom,
-  dataSettings,
-  modelFrom,
-  optimizerFrom,
-  sequenceLengthFrom,
-} from '../train/fromSettings.js';
+import { clipFrom, optimizerFrom } from '../train/fromSettings.js';
 import { trainSettingsSchema } from '../train/settings.js';
+import { openTask } from '../train/tasks.js';
 import { Trainer } from '../train/trainer.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
@@ -18,29 +12,32 @@ import { formatNumber } from './table.js';
 
 export const train = defineCommand({
   name: 'train',
-  summary: 'Trains a language model on a text, from scratch or on from a checkpoint',
+  summary: 'Trains a model on texts, pairs or labels, from scratch or on from a checkpoint',
   example:
     'heddle train --data book.txt --hidden-size 128 --num-hidden-layers 4 --max-steps 2000 --out runs/book',
   schema: trainSettingsSchema,
   async run(settings, { signal, stdout, stderr }) {
-    const { tokenizer, vocabSize, minCount, clean, split, batchSize, maxSteps, out } = settings;
+    const { batchSize, maxSteps, out } = settings;
     const onProgress = settings.json ? undefined : dataProgress(stderr);
-    const building = { tokenizer, vocabSize, minCount, clean, split };
-    const data = await textData(settings.data, { ...building, signal, onProgress });
-    const model = new Decoder(modelFrom(settings, data.tokenizer.vocabSize));
+    const tokenizer = settings.initFrom === undefined ? undefined : await tokenizerOf(settings.initFrom);
+    const task = await openTask(settings, { tokenizer, signal, onProgress });
+    const { objective, data, vocabSize } = task;
+    const model = task.makeModel();
+    if (settings.layerDecay < 1) decayLearningRates(model, settings.layerDecay);
+    if (settings.freeze !== undefined) freeze(model, settings.freeze.split(','));
     const trainer = new Trainer({
       model,
-      objective: causal({
-        sequenceLength: sequenceLengthFrom(settings),
-        labelSmoothing: settings.labelSmoothing,
-      }),
+      objective,
       data,
+      vocabSize,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
+      recompute: settings.recompute,
       batchSize,
       maxSteps,
       gradientAccumulationSteps: settings.gradientAccumulationSteps,
       seed: settings.seed,
+      precision: settings.precision,
       evalEvery: settings.evalEvery,
       evalBatches: settings.evalBatches,
       checkpointEvery: settings.checkpointEvery,
@@ -51,7 +48,10 @@ export const train = defineCommand({
       out,
       device: settings.device as Device,
       threads: settings.threads,
-      settings: dataSettings(settings),
+      earlyStoppingMetric: settings.earlyStoppingMetric,
+      initFrom: settings.initFrom,
+      settings: task.settings,
+      tf32: settings.tf32,
     });
     try {
       const report = settings.json
@@ -59,8 +59,8 @@ export const train = defineCommand({
         : textReport(stdout, { maxSteps, out });
       if (!settings.json) {
         stdout.write(
-          `${formatNumber(model.parameterCount())} parameters, ${formatNumber(data.source.count)} tokens of ${settings.data}, ` +
-            `vocabulary of ${data.tokenizer.vocabSize}, on ${trainer.device}\n`,
+          `${formatNumber(model.parameterCount())} parameters, ${task.size}, ` +
+            `vocabulary of ${vocabSize}, on ${trainer.device}\n`,
         );
       }
       for await (const event of trainer.run({ signal })) report(event);

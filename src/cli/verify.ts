@@ -35,6 +35,7 @@ export const verify = defineCommand({
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
+      precision: settings.precision,
       seed: settings.seed,
       threads: settings.threads,
       devices: devices.split(',') as [Device, Device],

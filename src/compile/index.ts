@@ -1,6 +1,6 @@
 import { type ArenaName, arenas, type Graph, type Node, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
-import { type DType, dtypeBytes } from '../shape/dtype.js';
+import { type DType, dtypeBytes, type Precision } from '../shape/dtype.js';
 import { type Shape, sizeOf } from '../shape/shape.js';
 import { chunkClassifier } from './chunk.js';
 import { type ArenaNeed, encode, type IoField } from './encode.js';
@@ -16,6 +16,7 @@ import {
 } from './fuse.js';
 import { insertCopies, placesOf } from './layout.js';
 import { type Address, align, planMemory } from './memory.js';
+import { lowerPrecision } from './precision.js';
 import { operandsText, printGraph, printPlan } from './print.js';
 import { recomputeBlocks } from './recompute.js';
 import { liveNodes } from './rewrite.js';
@@ -23,6 +24,7 @@ import { schedule, slotBelow } from './schedule.js';
 import { composePermutes, eliminateCommonSubexpressions, transposeProducts } from './simplify.js';
 
 export { gradients } from './autodiff.js';
+export { lowerPrecision, mirrorGraph, mirrorOf } from './precision.js';
 export { printGraph } from './print.js';
 
 export interface CompileOptions {
@@ -30,6 +32,8 @@ export interface CompileOptions {
   arenas?: Partial<Record<ArenaName, ArenaNeed>>;
   /** Logits of a classifier may take this many bytes before its rows are cut into chunks. Default 128 MiB. */
   maxLogitsBytes?: number;
+  /** What matrices and activations are. Default float32. */
+  precision?: Precision;
   /**
    * Keeps of each block of a model only what other blocks read, and computes the rest a second time in the backward pass: less
    * memory, about a third more arithmetic (Chen et al. 2016, arXiv:1604.06174). Default false.
@@ -105,6 +109,7 @@ export const passes = (options: CompileOptions = {}): readonly Pass[] => [
   ...simplifyPasses,
   ...(options.recompute ? [recomputeBlocks] : []),
   ...((options.fuse ?? true) ? fusionPasses(options.maxLogitsBytes ?? 128 << 20) : []),
+  ...(options.precision === 'bf16' ? [lowerPrecision] : []),
 ];
 
 /** Compiles a graph with its outputs and stores into one program. */

@@ -1,9 +1,10 @@
 import { compile, type Program } from '../compile/index.js';
 import { Graph } from '../graph/graph.js';
 import { trace } from '../graph/trace.js';
-import type { ParameterTable } from '../models/parameterTable.js';
+import { type ParameterTable, parameterArenas } from '../models/parameterTable.js';
 import type { Module } from '../nn/index.js';
 import type { Bucket, Loss, Objective, ObjectiveData } from '../objectives/objective.js';
+import type { Precision } from '../shape/dtype.js';
 
 /** Traces an objective's loss for a bucket. */
 export function traceLoss<Model extends Module, Data extends ObjectiveData>(
@@ -38,11 +39,13 @@ export function evaluationPrograms<Model extends Module, Data extends ObjectiveD
   model: Model,
   table: ParameterTable,
   objective: Objective<Model, Data>,
-  { batchSize, vocabSize }: { batchSize: number; vocabSize: number },
+  settings: { batchSize: number; vocabSize: number; precision?: Precision },
 ): Program[] {
+  const { batchSize, vocabSize, precision } = settings;
   return objective.buckets(batchSize).map((bucket) =>
     compile(evaluationGraph(model, objective, { bucket, vocabSize }), {
-      arenas: { parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash } },
+      precision,
+      arenas: parameterArenas(table, precision),
     }),
   );
 }

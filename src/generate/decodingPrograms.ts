@@ -3,6 +3,7 @@ import type { ParameterTable } from '../models/parameterTable.js';
 import { encodeScalars } from '../ops/scalars.js';
 import { LoadedProgram, type Outputs } from '../runtime/loadedProgram.js';
 import type { Session } from '../runtime/session.js';
+import type { Precision } from '../shape/dtype.js';
 import {
   type Choice,
   type DecodingModel,
@@ -57,6 +58,7 @@ export class DecodingPrograms {
     private readonly table: ParameterTable,
     private readonly vocabSize: number,
     readonly capacity: number,
+    private readonly precision: Precision = 'float32',
   ) {}
 
   /** Makes room for the parameters, so that they can be written. */
@@ -123,7 +125,8 @@ export class DecodingPrograms {
     const key = JSON.stringify(settings);
     const known = this.programs.get(key);
     if (known) return known;
-    const compiled = decodingProgram(this.model, this.table, { ...settings, vocabSize: this.vocabSize });
+    const { model, table, vocabSize, precision } = this;
+    const compiled = decodingProgram(model, table, { ...settings, vocabSize }, { precision });
     const loading = LoadedProgram.load(this.session, [compiled]).then(([program]) => program);
     this.programs.set(key, loading);
     return loading;

@@ -1,6 +1,7 @@
 import type { LanguageModel } from '../models/decoder.js';
 import type { ParameterTable } from '../models/parameterTable.js';
 import type { Session } from '../runtime/session.js';
+import type { Precision } from '../shape/dtype.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type BeamOptions, beamSearch, type Hypothesis } from './beamSearch.js';
 import { DecodingPrograms } from './decodingPrograms.js';
@@ -38,15 +39,16 @@ export class Generator {
   /** Whose tokens the cache holds: texts that are generated in turns each go over theirs again. */
   private holder: object | undefined;
 
-  /** `capacity` is the longest context, in tokens. */
+  /** `capacity` is the longest context, in tokens; `precision` is what matrices, activations and the KV cache are. */
   constructor(
     session: Session,
     model: LanguageModel,
     table: ParameterTable,
     private readonly tokenizer: Tokenizer,
     private readonly capacity: number,
+    precision: Precision = 'float32',
   ) {
-    this.programs = new DecodingPrograms(session, model, table, tokenizer.vocabSize, capacity);
+    this.programs = new DecodingPrograms(session, model, table, tokenizer.vocabSize, capacity, precision);
   }
 
   /** Makes room for the parameters, so that they can be written. */

@@ -8,10 +8,12 @@ import { type ParameterTable, parameterTable } from '../models/parameterTable.js
 import { readTensors } from '../models/weights.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
+import { type Precision, precisions } from '../shape/dtype.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
 import type { BeamOptions, Hypothesis } from './beamSearch.js';
 import { type Completion, type GenerateOptions, Generator } from './generate.js';
+import { ParameterMirror } from './parameterMirror.js';
 import { emptyProgram } from './programs.js';
 import { type TranslateOptions, Translator } from './translate.js';
 
@@ -24,6 +26,13 @@ interface Opened<Model extends ConfiguredModel = ConfiguredModel> {
   /** Folder the weights were read from, and what the run that made them wrote beside them. */
   readonly folder: string;
   readonly settings: Readonly<Record<string, unknown>>;
+  /** What matrices, activations and the KV cache are. */
+  readonly precision: Precision;
+}
+
+export interface PretrainedOptions extends SessionOptions {
+  /** Default: as in training. */
+  precision?: Precision;
 }
 
 /**
@@ -32,7 +41,7 @@ interface Opened<Model extends ConfiguredModel = ConfiguredModel> {
  */
 async function openModel<Model extends ConfiguredModel>(
   path: string,
-  options: SessionOptions,
+  options: PretrainedOptions,
   takes: (model: ConfiguredModel) => model is Model,
   expected: string,
 ): Promise<Opened<Model>> {
@@ -50,6 +59,7 @@ async function openModel<Model extends ConfiguredModel>(
   const settings = (await readCheckpointJson(checkpoint, 'settings.json').catch(
     () => ({}),
   )) as Opened['settings'];
+  const precision = options.precision ?? precisions.find((name) => name === settings.precision) ?? 'float32';
   const table = parameterTable(model);
   const session = Session.open(options);
   try {
@@ -57,11 +67,12 @@ async function openModel<Model extends ConfiguredModel>(
     await readTensors(`${folder}/model.safetensors`, checkpointTensors(model, table), (offset, values) =>
       session.write('parameters', offset, values),
     );
+    await new ParameterMirror(session, table, precision).refresh();
   } catch (error) {
     await session.close();
     throw error;
   }
-  return { session, model, table, tokenizer, folder, settings };
+  return { session, model, table, tokenizer, folder, settings, precision };
 }
 
 /** A trained language model, ready to score and to continue texts. */
@@ -72,17 +83,19 @@ export class PretrainedModel implements Opened<Decoder> {
   readonly tokenizer: Tokenizer;
   readonly folder: string;
   readonly settings: Readonly<Record<string, unknown>>;
+  readonly precision: Precision;
   private readonly generator: Generator;
 
   private constructor(opened: Opened<Decoder>) {
     const { session, model, table, tokenizer } = opened;
-    ({ folder: this.folder, settings: this.settings } = opened);
+    ({ folder: this.folder, settings: this.settings, precision: this.precision } = opened);
     [this.session, this.model, this.table, this.tokenizer] = [session, model, table, tokenizer];
-    this.generator = new Generator(session, model, table, tokenizer, model.maxPositionEmbeddings);
+    const context = model.maxPositionEmbeddings;
+    this.generator = new Generator(session, model, table, tokenizer, context, this.precision);
   }
 
   /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
-  static async open(path: string, options: SessionOptions = {}): Promise<PretrainedModel> {
+  static async open(path: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
     const isDecoder = (model: ConfiguredModel) => model instanceof Decoder;
     const expected = 'continues no texts; use a gpt2 or llama checkpoint';
     return new PretrainedModel(await openModel(path, options, isDecoder, expected));
@@ -125,7 +138,8 @@ export class PretrainedTranslator {
   static async open(path: string, options: SessionOptions = {}): Promise<PretrainedTranslator> {
     const isTranslator = (model: ConfiguredModel) => model instanceof EncoderDecoder;
     const expected = 'has no encoder and decoder; use a bart or marian checkpoint';
-    return new PretrainedTranslator(await openModel(path, options, isTranslator, expected));
+    const opened = await openModel(path, { ...options, precision: 'float32' }, isTranslator, expected);
+    return new PretrainedTranslator(opened);
   }
 
   /** The best translations of each line, best first. */

@@ -4,9 +4,10 @@ import type { Tensor } from '../graph/tensor.js';
 import { type Decoding, trace } from '../graph/trace.js';
 import type { LanguageModelInputs } from '../models/decoder.js';
 import type { EncoderDecoder } from '../models/encoderDecoder.js';
-import type { ParameterTable } from '../models/parameterTable.js';
+import { type ParameterTable, parameterArenas } from '../models/parameterTable.js';
 import type { AttentionSource } from '../nn/index.js';
 import { arange, beamCandidates, embedding, penalizeRepetition, reshape, sample } from '../ops/index.js';
+import { type DType, dtypeBytes } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
 
 /** How a model's keys and values are kept: `rows` sequences of up to `capacity` tokens. */
@@ -69,6 +70,7 @@ class CacheSlots {
   constructor(
     private readonly shape: CacheShape,
     source?: SourceShape,
+    private readonly dtype: DType = 'f32',
   ) {
     this.sources = Array.from({ length: source?.layers ?? 0 }, () =>
       this.take([source!.rows, source!.length, source!.heads, source!.headDim]),
@@ -81,8 +83,8 @@ class CacheSlots {
   private take(shape: readonly number[]): KeyValueSlots {
     const slot = (name: string): Slot => {
       const offset = this.at;
-      this.at = Math.ceil((this.at + 4 * sizeOf(shape)) / 64) * 64;
-      return { arena: 'kvCache', offset, shape, dtype: 'f32', name };
+      this.at = Math.ceil((this.at + dtypeBytes(this.dtype) * sizeOf(shape)) / 64) * 64;
+      return { arena: 'kvCache', offset, shape, dtype: this.dtype, name };
     };
     return { keys: slot('keys'), values: slot('values') };
   }
@@ -119,7 +121,7 @@ export function sourceProgram(
       graph.store(values, places[layer].values);
     });
   });
-  return compile(graph, { arenas: parameterArena(table) });
+  return compile(graph, { arenas: parameterArenas(table) });
 }
 
 /**
@@ -139,7 +141,7 @@ export function decodingProgram(
   const input = (name: string, shape: readonly number[], limit: number, minimum = 0): Tensor =>
     graph.input({ name, shape, dtype: 'i32', minimum, limit });
   const inputIds = input('inputIds', [rows, length], vocabSize);
-  const places = new CacheSlots(cache, sources);
+  const places = new CacheSlots(cache, sources, options.precision === 'bf16' ? 'bf16' : 'f32');
   const decoding: Decoding = {
     starts: input('starts', [rows], cache.capacity),
     lengths: input('lengths', [rows], length + 1),
@@ -164,7 +166,7 @@ export function decodingProgram(
     }
     for (const [name, tensor] of Object.entries(choose(graph, logits, choice))) graph.output(name, tensor);
   });
-  return compile(graph, { ...options, arenas: parameterArena(table) });
+  return compile(graph, { ...options, arenas: parameterArenas(table, options.precision) });
 }
 
 const sourcesAt = (
@@ -173,10 +175,6 @@ const sourcesAt = (
   seen: Pick<AttentionSource, 'lengths' | 'slots'>,
 ): AttentionSource[] =>
   places.map(({ keys, values }) => ({ keys: graph.readSlot(keys), values: graph.readSlot(values), ...seen }));
-
-const parameterArena = (table: ParameterTable) => ({
-  parameters: { bytes: 4 * table.elements, layoutHash: table.layoutHash },
-});
 
 function choose(graph: Graph, logits: Tensor, choice: Choice): Record<string, Tensor> {
   if (choice.kind === 'sample') return { ...sample(logits) };
@@ -191,5 +189,5 @@ function choose(graph: Graph, logits: Tensor, choice: Choice): Record<string, Te
 export function emptyProgram(table: ParameterTable): Program {
   const graph = new Graph();
   trace({ graph, training: false }, () => graph.output('zero', arange(1)));
-  return compile(graph, { arenas: parameterArena(table) });
+  return compile(graph, { arenas: parameterArenas(table) });
 }

@@ -1,4 +1,5 @@
 import type { InstructionResult, Program } from '../compile/index.js';
+import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { ArenaName } from '../graph/graph.js';
 import type { DecoderConfig } from '../models/config.js';
 import { Decoder } from '../models/decoder.js';
@@ -9,6 +10,7 @@ import { encodeScalars } from '../ops/scalars.js';
 import { RandomStream } from '../random/stream.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import { type Device, Session } from '../runtime/session.js';
+import { type DType, dtypeBytes, type Precision } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
 import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
 import { ProgramBuilder } from '../train/programs.js';
@@ -20,6 +22,8 @@ export interface VerifyOptions {
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
   readonly labelSmoothing?: number;
+  /** Default float32. */
+  readonly precision?: Precision;
   readonly seed: number;
   readonly threads?: number;
   /** The one that is taken for right, and the one that is compared with it. */
@@ -47,13 +51,22 @@ export interface Verification {
   readonly difference?: Difference;
 }
 
-/** Bounds of |a - b| <= absolute + relative max|a| for float32; integers must be equal. Errors grow with the depth. */
-export const tolerance = { relative: 1e-4, absolute: 1e-6 } as const;
+/** Bounds of |a - b| <= absolute + relative max|a|, by precision; integers must be equal. Errors grow with the depth. */
+export const tolerances = {
+  float32: { relative: 1e-4, absolute: 1e-6 },
+  bf16: { relative: 1.6e-2, absolute: 1e-3 },
+} as const;
 
 // Adam's first update is the sign of a gradient, whatever its size: where that is rounding alone, parameters may differ by
 // twice the rate.
 const learningRate = 1e-5;
-const watched: readonly ArenaName[] = ['activations', 'parameters', 'gradients', 'optimizerState'];
+const watched: readonly ArenaName[] = [
+  'activations',
+  'parameters',
+  'parametersBf16',
+  'gradients',
+  'optimizerState',
+];
 /** What an arena holds after a run. */
 export type Snapshot = ReadonlyMap<ArenaName, Uint8Array>;
 
@@ -62,7 +75,7 @@ export type Snapshot = ReadonlyMap<ArenaName, Uint8Array>;
  * results in the order of the instructions: the first that differs beyond its tolerance is the op to look at.
  */
 export async function verify(options: VerifyOptions): Promise<Verification> {
-  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing } = options;
+  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing, precision } = options;
   const model = new Decoder(config);
   const table = parameterTable(model);
   const builder = new ProgramBuilder(table, {
@@ -72,6 +85,7 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
     rows: batchSize,
     optimizer,
     clip,
+    precision,
     compile: { keepIntermediates: true },
   });
   const program = builder.build('step');
@@ -83,6 +97,7 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
       for (const { entry, values } of initialValues(model, table, options.seed)) {
         await session.write('parameters', entry.slot.offset, values);
       }
+      await new ParameterMirror(session, table, precision ?? 'float32').refresh();
       await session.write('optimizerState', builder.slots.blocks.offset, table.blocks);
       const tokens = new RandomStream(options.seed);
       for (const name of ['inputIds', 'targets']) {
@@ -96,7 +111,7 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
     }
   };
   const [expected, found] = [await stepOn(options.devices[0]), await stepOn(options.devices[1])];
-  return compareResults(program.results(), expected, found);
+  return compareResults(program.results(), expected, found, precision);
 }
 
 async function snapshotOf(session: Session, program: Program): Promise<Snapshot> {
@@ -112,7 +127,9 @@ export function compareResults(
   results: readonly InstructionResult[],
   expected: Snapshot,
   found: Snapshot,
+  precision: Precision = 'float32',
 ): Verification {
+  const { absolute, relative } = tolerances[precision];
   const ops: Record<string, { count: number; error: number }> = {};
   let difference: Difference | undefined;
   results.forEach(({ op, text, outputs }, instruction) => {
@@ -122,7 +139,7 @@ export function compareResults(
     outputs.forEach((output, index) => {
       if (difference || !expected.has(output.arena)) return;
       const [a, b] = [expected, found].map((snapshot) => numbersOf(snapshot.get(output.arena)!, output));
-      const allowed = output.dtype === 'i32' ? 0 : tolerance.absolute + tolerance.relative * greatest(a);
+      const allowed = output.dtype === 'i32' ? 0 : absolute + relative * greatest(a);
       const { element, error } = worst(a, b);
       ops[op].error = Math.max(ops[op].error, error / (greatest(a) || 1));
       if (error <= allowed) return;
@@ -145,10 +162,17 @@ function numbersOf(bytes: Uint8Array, output: InstructionResult['outputs'][numbe
       place += (rest % shape[axis]) * strides[axis];
       rest = Math.floor(rest / shape[axis]);
     }
-    const at = offset + 4 * place;
-    numbers[index] = dtype === 'i32' ? view.getInt32(at, true) : view.getFloat32(at, true);
+    numbers[index] = numberAt(view, offset + dtypeBytes(dtype) * place, dtype);
   }
   return numbers;
+}
+
+function numberAt(view: DataView, at: number, dtype: DType): number {
+  if (dtype === 'i32') return view.getInt32(at, true);
+  if (dtype === 'f32') return view.getFloat32(at, true);
+  const widened = new DataView(new ArrayBuffer(4));
+  widened.setUint32(0, view.getUint16(at, true) << 16);
+  return widened.getFloat32(0);
 }
 
 const greatest = (values: Float64Array) =>

@@ -30,7 +30,7 @@ export interface TransformerConfig {
   /** The longest context, in tokens. */
   maxPositionEmbeddings: number;
   positionEmbedding: (typeof positionEmbeddings)[number];
-  /** Number of most recent tokens that a token sees, itself included; 0 means all. */
+  /** Number of most recent tokens that a token sees, itself included, in an encoder as many after it; 0 means all. */
   slidingWindow: number;
   normalization: (typeof normalizations)[number];
   /** Whether norms stand before the parts of a layer, with one more behind the last layer, or after each addition. */

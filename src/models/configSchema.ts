@@ -20,8 +20,8 @@ export const modelEntries = {
     choice(
       modelTypes,
       'Family whose architecture the settings below start from: gpt2 and llama are decoders, bert an encoder, bart and marian both',
+      { defaultFrom: 'the objective: gpt2, bert, bart or marian' },
     ),
-    'gpt2',
   ),
   hiddenSize: v.optional(positiveInteger('Width of the residual stream', { unit: 'features' }), 128),
   numHiddenLayers: v.optional(
@@ -53,9 +53,12 @@ export const modelEntries = {
   maxPositionEmbeddings: v.optional(positiveInteger('Longest context of the model', { unit: 'tokens' }), 64),
   positionEmbedding: v.optional(choice(positionEmbeddings, 'How positions enter the model', fromModelType)),
   slidingWindow: v.optional(
-    nonNegativeInteger('Most recent tokens that a token sees, itself included, with 0 all', {
-      unit: 'tokens',
-    }),
+    nonNegativeInteger(
+      'Most recent tokens that a token sees, itself included, in an encoder as many after it, with 0 all',
+      {
+        unit: 'tokens',
+      },
+    ),
     0,
   ),
   normalization: v.optional(choice(normalizations, 'Normalisation in a block', fromModelType)),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Slot } from '../graph/graph.js';
 import type { Module, Parameter } from '../nn/index.js';
+import type { Precision } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
 
 /** Parameters start on blocks of this many elements, each with its own decay and learning-rate factor. */
@@ -29,6 +30,15 @@ export interface ParameterTable {
   /** Changes with any name, shape or place. */
   readonly layoutHash: bigint;
 }
+
+/** What every program over a model's parameters declares: the masters and, in bf16, their mirror. */
+export const parameterArenas = (
+  { elements, layoutHash }: Pick<ParameterTable, 'elements' | 'layoutHash'>,
+  precision: Precision = 'float32',
+) => ({
+  parameters: { bytes: 4 * elements, layoutHash },
+  ...(precision === 'bf16' ? { parametersBf16: { bytes: 2 * elements, layoutHash } } : {}),
+});
 
 const groups: readonly ParameterGroup[] = ['decayed', 'undecayed', 'frozen'];
 const groupOf = ({ trainable, decay }: Parameter): ParameterGroup =>

@@ -1,7 +1,15 @@
 import { divisorsNear, ShapeError } from '../errors.js';
 import type { Tensor } from '../graph/tensor.js';
 import { decoding, isTraining, nextDropoutSite } from '../graph/trace.js';
-import { type AttentionOptions, attention, cacheWriteOp, reshape, rotary, split } from '../ops/index.js';
+import {
+  type AttentionOptions,
+  attention,
+  cacheWriteOp,
+  cast,
+  reshape,
+  rotary,
+  split,
+} from '../ops/index.js';
 import { alibiSlopes } from './alibi.js';
 import { dropoutInTraining } from './dropout.js';
 import { initializationOf, Linear, type LinearOptions } from './linear.js';
@@ -26,7 +34,7 @@ export interface MultiHeadOptions {
 export interface SelfAttentionOptions extends MultiHeadOptions {
   /** Default true. */
   causal?: boolean;
-  /** Number of most recent tokens that a token sees, itself included; 0 means all. Default 0. */
+  /** Number of most recent tokens that a token sees, itself included, and not causal as many after it; 0 means all. Default 0. */
   slidingWindow?: number;
   /** Base of rotary positions; without it queries and keys are not rotated. */
   ropeTheta?: number;
@@ -112,7 +120,9 @@ abstract class MultiHeadAttention extends Module {
     const drops = isTraining() && attentionDropout > 0;
     const settings = drops ? { ...options, dropout: attentionDropout, site: nextDropoutSite() } : options;
     const [batch, length] = q.shape;
-    return reshape(attention(q, k, v, settings), [batch, length, this.heads * this.headDim]);
+    // Keys and values that come from a bf16 cache are met by queries rounded alike.
+    const mixed = cast(attention(cast(q, k.dtype), k, v, settings), q.dtype);
+    return reshape(mixed, [batch, length, this.heads * this.headDim]);
   }
 
   protected project(output: Linear, mixed: Tensor): Tensor {
@@ -154,8 +164,9 @@ export class SelfAttention extends MultiHeadAttention {
     if (cache) {
       const { keys, values } = cache.nextCache(groups, headDim);
       const write = (slot: typeof keys, fresh: Tensor) => {
-        cacheWriteOp([x.graph.readSlot(slot), fresh, cache.starts, cache.lengths]);
-        return x.graph.readSlot(slot);
+        const kept = x.graph.readSlot(slot);
+        cacheWriteOp([kept, cast(fresh, kept.dtype), cache.starts, cache.lengths]);
+        return kept;
       };
       [k, v] = [write(keys, k), write(values, v)];
       settings.queryLengths = cache.lengths;

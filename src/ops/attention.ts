@@ -6,7 +6,7 @@ import { toTensor } from '../graph/trace.js';
 /*
  * Every mask is a range of keys. With Tq = queryLengths[b] (default T) and Tk = keyLengths[b] (default S), query i stands
  * at position p = i + Tk - Tq, and sees keys low <= j < high with
- *   high = causal ? min(p + 1, Tk) : Tk
+ *   high = min(Tk, causal ? p + 1 : window > 0 ? p + window : Tk)
  *   low  = max(0, documentStarts[b][i], window > 0 ? p - window + 1 : 0)
  * Queries i >= Tq, and queries with an empty range, give 0 (and pass no gradient). alibiSlopes[h] adds
  * -slope * |p - j| to a score. `slots` (decoding only) says in which row of the cache key j of row b lies; without it P = B.
@@ -39,7 +39,8 @@ const attentionOp = defineOp('attention', {
   cost: ({ inputs: [q, k], attributes: { causal } }) => ({ flops: 4 * multiplyAdds(q!, k!, causal) }),
 });
 
-const attentionBackwardOp = defineOp('attention_backward', {
+/** Gradients of `attention`, which its gradient rule takes; from its results and the gradient of the first. */
+export const attentionBackwardOp = defineOp('attention_backward', {
   inputs: {
     q: 'B T H D real rows',
     k: 'P S G D real rows',
@@ -60,7 +61,7 @@ const widestHead = 768;
 export interface AttentionOptions {
   /** Query i sees no key after its own position. Default false. */
   causal?: boolean;
-  /** Number of most recent keys a query sees, its own included; 0 means all. Default 0. */
+  /** Number of most recent keys a query sees, its own included, and not causal as many after it; 0 means all. Default 0. */
   window?: number;
   /** Factor of the scores. Default 1 / sqrt(D). */
   scale?: number;

@@ -9,4 +9,5 @@ export * from './pointwise.js';
 export * from './reduce.js';
 export * from './sample.js';
 export * from './scalars.js';
+export * from './skipGram.js';
 export * from './view.js';

@@ -27,11 +27,16 @@ export interface SessionStats {
   readonly kernelSeconds: number;
   /** Bytes of each arena by name. */
   readonly arenas: Readonly<Record<string, number>>;
+  /**
+   * How a GPU computes each kind of matrix product, where there is cuBLASLt to choose from: a line each with tabs between the
+   * kind, the choice and its time. Empty elsewhere. `load` takes it to compute the same way again.
+   */
+  readonly matmulChoices: string;
 }
 
 /** The native class. Every method that returns a promise rejects rather than throws. */
 export interface NativeSession {
-  load(programs: readonly Uint8Array[]): Promise<number[]>;
+  load(programs: readonly Uint8Array[], matmulChoices?: string): Promise<number[]>;
   run<View extends ArrayBufferView>(
     program: number,
     inputs: ArrayBufferView,
@@ -51,7 +56,7 @@ export interface NativeSession {
 }
 
 export interface AddonInfo {
-  /** Instruction sets that kernels were built for, and the one that sessions use here. */
+  /** Instruction sets that kernels were built for and this processor has, and the one that sessions use here. */
   readonly isas: readonly string[];
   readonly isa: string;
   /** Cores and bytes of memory this process may use. */
@@ -69,6 +74,13 @@ export interface AddonInfo {
       readonly memory: number;
       readonly problem: string;
     }[];
+    /** NVIDIA's library of matrix products: its file, or why none is used, and files that cannot be used with the reason. */
+    readonly cublas: {
+      readonly file: string;
+      readonly version: string;
+      readonly reason: string;
+      readonly tried: readonly string[];
+    };
   };
   readonly compiler: string;
   readonly opsHash: bigint;
@@ -76,7 +88,7 @@ export interface AddonInfo {
 
 /** Everything that native code offers. */
 export interface Addon {
-  readonly Session: new (options: { device?: Device; threads?: number }) => NativeSession;
+  readonly Session: new (options: { device?: Device; threads?: number; tf32?: boolean }) => NativeSession;
   info(): AddonInfo;
 }
 

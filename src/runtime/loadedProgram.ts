@@ -62,8 +62,15 @@ export class LoadedProgram {
   }
 
   /** Loads programs together, so that the session's memory is sized once. */
-  static async load(session: Session, descriptions: readonly ProgramDescription[]): Promise<LoadedProgram[]> {
-    const ids = await session.load(descriptions.map(({ bytes }) => bytes));
+  static async load(
+    session: Session,
+    descriptions: readonly ProgramDescription[],
+    matmulChoices?: string,
+  ): Promise<LoadedProgram[]> {
+    const ids = await session.load(
+      descriptions.map(({ bytes }) => bytes),
+      matmulChoices,
+    );
     return descriptions.map((description, index) => new LoadedProgram(session, ids[index], description));
   }
 

@@ -15,6 +15,11 @@ export interface SessionOptions {
   device?: Device;
   /** Threads that execute CPU kernels. Results do not depend on it. Default: the cores this process may use. */
   threads?: number;
+  /**
+   * Lets a GPU round the operands of float32 matrix products to tf32 (10 bits of mantissa), which its tensor cores multiply.
+   * Default false: float32 stays exact.
+   */
+  tf32?: boolean;
 }
 
 /** What the addon was built with, and what of it this machine can use. */
@@ -52,9 +57,12 @@ export class Session implements Disposable {
     return attempt(() => new Session(new (addon().Session)(options)));
   }
 
-  /** Makes room for `programs` (arenas only grow, persistent ones keep their bytes) and gives each a number. */
-  async load(programs: readonly Uint8Array[]): Promise<number[]> {
-    return this.native.load(programs).catch(rethrow);
+  /**
+   * Makes room for `programs` (arenas only grow, persistent ones keep their bytes) and gives each a number. With the
+   * `stats().matmulChoices` of an earlier process matrix products are computed as they were then, where that is possible.
+   */
+  async load(programs: readonly Uint8Array[], matmulChoices?: string): Promise<number[]> {
+    return this.native.load(programs, matmulChoices).catch(rethrow);
   }
 
   /**

@@ -1,9 +1,10 @@
 import type { BpeDefinition } from './bpeDefinition.js';
-import { allocateIds, type TokenIds } from './ids.js';
+import type { TokenIds } from './ids.js';
 import { Sections } from './sections.js';
 import { type SpecialTokens, specialTokensByContent } from './specialTokens.js';
 import {
   checkId,
+  encodeWhole,
   type StreamDecoder,
   type StreamEncoder,
   type Tokenizer,
@@ -39,14 +40,7 @@ export class BpeTokenizer implements Tokenizer {
   }
 
   encode(text: string): TokenIds {
-    const encoder = this.encoder();
-    const ids = encoder.write(text);
-    const rest = encoder.end();
-    if (ids.length === 0) return rest;
-    const all = allocateIds(this.vocabSize, ids.length + rest.length);
-    all.set(ids);
-    all.set(rest, ids.length);
-    return all;
+    return encodeWhole(this, this.encoder(), text);
   }
 
   encoder(): StreamEncoder {

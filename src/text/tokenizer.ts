@@ -1,5 +1,5 @@
 import { DataError } from '../errors.js';
-import type { TokenIds } from './ids.js';
+import { allocateIds, type TokenIds } from './ids.js';
 import type { SpecialTokens } from './specialTokens.js';
 
 /** A JSON object that is all a tokenizer needs to be rebuilt. */
@@ -44,6 +44,22 @@ export interface StreamDecoder {
   write(ids: ArrayLike<number>): string;
   /** What is left when no more ids come: U+FFFD for an unfinished character, else nothing. */
   end(): string;
+}
+
+/** The tokens of a whole text, by an encoder that may hold some of them back until the text ends. */
+export function encodeWhole(
+  { vocabSize }: Pick<Tokenizer, 'vocabSize'>,
+  encoder: StreamEncoder,
+  text: string,
+): TokenIds {
+  const ids = encoder.write(text);
+  const rest = encoder.end();
+  if (rest.length === 0) return ids;
+  if (ids.length === 0) return rest;
+  const all = allocateIds(vocabSize, ids.length + rest.length);
+  all.set(ids);
+  all.set(rest, ids.length);
+  return all;
 }
 
 /** The encoder of a tokenizer whose tokens never reach over the borders of characters. */

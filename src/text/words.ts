@@ -9,6 +9,7 @@ import {
 import { isWhiteSpace } from './splitPattern.js';
 import {
   checkId,
+  encodeWhole,
   type StreamDecoder,
   type StreamEncoder,
   type Tokenizer,
@@ -52,14 +53,7 @@ export class WordTokenizer implements Tokenizer {
   }
 
   encode(text: string): TokenIds {
-    const encoder = this.encoder();
-    const ids = encoder.write(text);
-    const rest = encoder.end();
-    if (rest.length === 0) return ids;
-    const all = allocateIds(this.vocabSize, ids.length + rest.length);
-    all.set(ids);
-    all.set(rest, ids.length);
-    return all;
+    return encodeWhole(this, this.encoder(), text);
   }
 
   encoder(): StreamEncoder {

@@ -1,6 +1,7 @@
 import type { ArenaNeed } from '../compile/encode.js';
 import type { ArenaName, Slot } from '../graph/graph.js';
-import type { ParameterTable } from '../models/parameterTable.js';
+import { type ParameterTable, parameterArenas } from '../models/parameterTable.js';
+import type { Precision } from '../shape/dtype.js';
 import type { OptimizerSettings } from './optimizer.js';
 
 const page = 4096;
@@ -55,10 +56,11 @@ const end = ({ offset, shape }: Slot) => offset + 4 * shape.reduce((a, b) => a *
 export function trainingArenas(
   table: ParameterTable,
   slots: TrainingSlots,
+  precision: Precision = 'float32',
 ): Partial<Record<ArenaName, ArenaNeed>> {
   const layoutHash = table.layoutHash;
   return {
-    parameters: { bytes: 4 * table.elements, layoutHash },
+    ...parameterArenas(table, precision),
     gradients: { bytes: slots.gradients.shape[0] * 4 + page, layoutHash },
     optimizerState: { bytes: end(slots.moments.at(-1)!), layoutHash },
   };

@@ -3,9 +3,9 @@ import { type LearningRate, schedules } from './learningRate.js';
 import { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './optimizer.js';
 import type { TrainSettings } from './settings.js';
 
-/** The model a run's settings ask for. */
+/** The decoder that settings ask for. */
 export const modelFrom = (settings: TrainSettings, vocabSize: number): DecoderConfig =>
-  decoderConfig({ ...settings, modelType: settings.modelType as DecoderType, vocabSize });
+  decoderConfig({ ...settings, modelType: settings.modelType as DecoderType | undefined, vocabSize });
 
 export const sequenceLengthFrom = (settings: TrainSettings): number =>
   settings.sequenceLength ?? settings.maxPositionEmbeddings;
@@ -28,11 +28,3 @@ export function optimizerFrom(settings: TrainSettings): OptimizerSettings {
 export function clipFrom({ clip, maxGradNorm, clipValue }: TrainSettings): ClipSettings {
   return { mode: clip, maximum: clip === 'value' ? clipValue : maxGradNorm };
 }
-
-/** How the data of a run were made, to be written beside its weights. */
-export const dataSettings = ({ data, tokenizer, clean, split }: TrainSettings): Record<string, unknown> => ({
-  data,
-  tokenizer,
-  clean,
-  split,
-});

@@ -1,5 +1,7 @@
+import { mirrorOf } from '../compile/index.js';
 import type { Tensor } from '../graph/tensor.js';
 import { adamwOp, type ClipMode, gradientNormOp, sgdOp } from '../ops/index.js';
+import type { Precision } from '../shape/dtype.js';
 import type { TrainingSlots } from './arenas.js';
 import type { LearningRate } from './learningRate.js';
 
@@ -69,6 +71,7 @@ export function appendUpdate(
   slots: TrainingSlots,
   optimizer: OptimizerSettings,
   clip: ClipSettings,
+  precision: Precision = 'float32',
 ): { norm: Tensor; finite: Tensor } {
   const { graph } = gradients;
   const bounds = { clip: clip.mode, maximum: clip.maximum };
@@ -77,7 +80,8 @@ export function appendUpdate(
   const [parameters, blocks, counters] = [slots.parameters, slots.blocks, slots.counters].map((slot) =>
     graph.readSlot(slot),
   );
-  const operands = [parameters, gradients, ...moments, blocks, counters, factor, finite];
+  const mirror = precision === 'bf16' ? [graph.readSlot(mirrorOf(slots.parameters))] : [];
+  const operands = [parameters, gradients, ...moments, blocks, counters, factor, finite, ...mirror];
   if (optimizer.name === 'sgd') {
     const { momentum, weightDecay, nesterov } = optimizer;
     sgdOp(operands, { momentum, weight_decay: weightDecay, nesterov, ...bounds });

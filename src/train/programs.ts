@@ -6,6 +6,7 @@ import type { ParameterTable } from '../models/parameterTable.js';
 import type { Module } from '../nn/index.js';
 import type { Bucket, Objective, ObjectiveData } from '../objectives/objective.js';
 import { add } from '../ops/index.js';
+import type { Precision } from '../shape/dtype.js';
 import { type TrainingSlots, trainingArenas, trainingSlots } from './arenas.js';
 import { appendUpdate, type ClipSettings, type OptimizerSettings } from './optimizer.js';
 
@@ -17,6 +18,8 @@ export interface ProgramSettings<Model extends Module = Module, Data extends Obj
   readonly rows: number;
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
+  /** Default float32. */
+  readonly precision?: Precision;
   readonly compile?: CompileOptions;
 }
 
@@ -39,7 +42,8 @@ export class ProgramBuilder<Model extends Module, Data extends ObjectiveData> {
   build(kind: TrainingProgram, bucket = 0): Program {
     return compile(this.graph(kind, bucket), {
       ...this.settings.compile,
-      arenas: trainingArenas(this.table, this.slots),
+      precision: this.settings.precision,
+      arenas: trainingArenas(this.table, this.slots, this.settings.precision),
     });
   }
 
@@ -88,9 +92,9 @@ export class ProgramBuilder<Model extends Module, Data extends ObjectiveData> {
   }
 
   private appendUpdate(graph: Graph, tokenCount: Tensor, lossSum: Tensor): void {
-    const { optimizer, clip } = this.settings;
+    const { optimizer, clip, precision } = this.settings;
     const flat = graph.readSlot(this.slots.gradients);
-    const { norm } = appendUpdate(flat, tokenCount, this.slots, optimizer, clip);
+    const { norm } = appendUpdate(flat, tokenCount, this.slots, optimizer, clip, precision);
     graph.output('lossSum', lossSum);
     graph.output('tokenCount', tokenCount);
     graph.output('gradientNorm', norm);

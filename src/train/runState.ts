@@ -1,6 +1,7 @@
 import { type Checkpoint, type CheckpointFile, readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError } from '../errors.js';
+import type { ParameterMirror } from '../generate/parameterMirror.js';
 import type { Slot } from '../graph/graph.js';
 import { type CheckpointTensor, checkpointTensors } from '../models/checkpointTensors.js';
 import { isConfigured, toConfigJson } from '../models/huggingFace.js';
@@ -27,6 +28,8 @@ export interface RunPosition {
   /** Losses of the latest steps, oldest first. */
   readonly recentLosses: readonly number[];
   readonly earlyStopping: EarlyStoppingState;
+  /** How a GPU computed matrix products (`SessionStats.matmulChoices`); absent from older checkpoints. */
+  readonly matmulChoices?: string;
   /** Settings that a resumed run must share, and what it ran on. */
   readonly run: Readonly<Record<string, unknown>>;
 }
@@ -40,6 +43,7 @@ export class RunState {
     private readonly model: Module,
     private readonly table: ParameterTable,
     private readonly slots: TrainingSlots,
+    private readonly mirror: ParameterMirror,
     private readonly tokenizer: Tokenizer | undefined,
     private readonly settings: Readonly<Record<string, unknown>>,
   ) {
@@ -94,28 +98,47 @@ export class RunState {
     return this.session.read('parameters', 0, into);
   }
 
-  putWeights(weights: Uint8Array): Promise<void> {
-    return this.session.write('parameters', 0, weights);
+  async putWeights(weights: Uint8Array): Promise<void> {
+    await this.session.write('parameters', 0, weights);
+    await this.mirror.refresh();
   }
 
   async restoreWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<void> {
     await readTensors(`${folder}/${weightsName}`, this.tensors, (offset, values) =>
       this.session.write('parameters', offset, values),
     );
+    await this.mirror.refresh();
   }
 
-  /** Puts weights and optimizer state back and returns where the run was. */
-  async restoreAll(checkpoint: Checkpoint): Promise<RunPosition> {
+  /** Takes over the tensors of a checkpoint that fit by name and shape; returns the names of those that it has not. */
+  async adoptWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<{ taken: number; missing: string[] }> {
+    const missing: string[] = [];
+    await readTensors(
+      `${folder}/${weightsName}`,
+      this.tensors,
+      (offset, values) => this.session.write('parameters', offset, values),
+      (name) => missing.push(name),
+    );
+    await this.mirror.refresh();
+    return { taken: this.tensors.length - missing.length, missing };
+  }
+
+  /** Where the run of a checkpoint was. */
+  static async positionOf(checkpoint: Checkpoint): Promise<RunPosition> {
     const position = (await readCheckpointJson(checkpoint, positionName)) as RunPosition;
     if (position?.version !== 1 || !Number.isSafeInteger(position.step)) {
       throw new CheckpointError(
         `${checkpoint.folder}/${positionName} is no position of a run; start the run anew`,
       );
     }
+    return position;
+  }
+
+  /** Puts weights and optimizer state back. */
+  async restoreAll(checkpoint: Checkpoint): Promise<void> {
     await this.restoreWeights(checkpoint);
     await readTensors(`${checkpoint.folder}/${optimizerName}`, this.optimizerSlots(), (offset, values) =>
       this.session.write('optimizerState', offset, values),
     );
-    return position;
   }
 }

@@ -12,10 +12,16 @@ import {
   positiveNumber,
   text,
 } from '../models/settingFields.js';
+import { metricNames } from '../objectives/metrics.js';
+import { precisions } from '../shape/dtype.js';
+import { fineTuningEntries, objectiveEntries } from './objectiveSettings.js';
+import { defaults } from './trainerOptions.js';
 
 export const dataEntries = {
   data: v.optional(
-    text('Corpus: text8, sotu, a text file, a folder of text files, or a dump of Wikipedia (.xml, .xml.bz2)'),
+    text(
+      'Corpus: text8, sotu, a text file, a folder of text files, or a dump of Wikipedia (.xml, .xml.bz2); a .tsv or .jsonl file for objectives with rows',
+    ),
     'sotu',
   ),
   tokenizer: v.optional(
@@ -55,7 +61,7 @@ export const dataEntries = {
 } satisfies v.ObjectEntries;
 
 export const optimizationEntries = {
-  batchSize: v.optional(positiveInteger('Rows of a micro-step', { unit: 'rows' }), 12),
+  batchSize: v.optional(positiveInteger('Rows of a micro-step', { unit: 'rows' }), defaults.batchSize),
   gradientAccumulationSteps: v.optional(positiveInteger('Micro-steps whose gradients make an update'), 1),
   maxSteps: v.optional(positiveInteger('Length of the run', { unit: 'updates' }), 2000),
   optimizer: v.optional(choice(['adamw', 'adam', 'sgd'], 'Rule of the update'), 'adamw'),
@@ -80,6 +86,10 @@ export const optimizationEntries = {
   epsilon: v.optional(positiveNumber("Added to AdamW's denominator"), 1e-8),
   momentum: v.optional(fraction('Momentum of SGD'), 0.9),
   labelSmoothing: v.optional(fraction('Probability taken from the target and spread over the vocabulary'), 0),
+  recompute: v.optional(
+    onOff('Compute blocks a second time in the backward pass instead of keeping their activations'),
+    false,
+  ),
   clip: v.optional(
     choice(
       ['norm', 'value', 'rescale', 'none'],
@@ -94,6 +104,10 @@ export const optimizationEntries = {
       unit: 'updates',
     }),
     10,
+  ),
+  precision: v.optional(
+    choice(precisions, 'What matrices and activations are; masters and optimizer state are always float32'),
+    'float32',
   ),
   seed: v.optional(nonNegativeInteger('Seed of the weights, the order of the data and dropout'), 1),
 } satisfies v.ObjectEntries;
@@ -112,10 +126,14 @@ export const evaluationEntries = {
     0,
   ),
   earlyStoppingMinGain: v.optional(
-    nonNegativeNumber('Smallest fall of the validation loss that counts as a gain', {
-      unit: 'nats per token',
+    nonNegativeNumber('Smallest gain of what is watched that counts', {
+      unit: 'nats per token for the loss',
     }),
     0,
+  ),
+  earlyStoppingMetric: v.optional(
+    choice(['loss', ...metricNames], 'What of an evaluation decides which weights are best'),
+    defaults.earlyStoppingMetric,
   ),
 } satisfies v.ObjectEntries;
 
@@ -131,11 +149,17 @@ export const runEntries = {
     'auto',
   ),
   threads: v.optional(positiveInteger('Threads of the CPU backend', { defaultFrom: 'one for each core' })),
+  tf32: v.optional(
+    onOff('Let a GPU round the operands of float32 matrix products to tf32, for its tensor cores'),
+    false,
+  ),
   logEvery: v.optional(positiveInteger('Distance of reports', { unit: 'updates' }), 10),
   json: v.optional(onOff('Write one JSON event a line to standard output'), false),
 } satisfies v.ObjectEntries;
 
 const groups = {
+  Objective: objectiveEntries,
+  'Fine-tuning': fineTuningEntries,
   Model: modelEntries,
   Data: dataEntries,
   Optimization: optimizationEntries,
@@ -145,6 +169,8 @@ const groups = {
 
 export const trainSettingsSchema = v.pipe(
   v.strictObject({
+    ...objectiveEntries,
+    ...fineTuningEntries,
     ...modelEntries,
     ...dataEntries,
     ...optimizationEntries,

@@ -1,4 +1,5 @@
 import type { TextData } from '../data/textData.js';
+import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { LanguageModel } from '../models/decoder.js';
 import { initialValues } from '../models/initialize.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
@@ -7,6 +8,7 @@ import type { Objective, ObjectiveData, TrainingBatches } from '../objectives/ob
 import { encodeScalars } from '../ops/scalars.js';
 import { LoadedProgram, type Outputs } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
+import type { Precision } from '../shape/dtype.js';
 import type { TrainingSlots } from './arenas.js';
 import type { ClipSettings, OptimizerSettings } from './optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from './programs.js';
@@ -15,14 +17,21 @@ export interface StepperOptions<Model extends Module = LanguageModel, Data exten
   readonly model: Model;
   readonly objective: Objective<Model, Data>;
   readonly data: Data;
+  /** Size of the model's vocabulary. Default: the tokenizer's; more where special tokens stand behind it. */
+  readonly vocabSize?: number;
   readonly optimizer: OptimizerSettings;
   readonly batchSize: number;
   readonly maxSteps: number;
   readonly gradientAccumulationSteps: number;
   readonly clip: ClipSettings;
+  /** Computes blocks a second time in the backward pass instead of keeping their activations. Default false. */
+  readonly recompute?: boolean;
   readonly seed: number;
+  /** What matrices and activations are. Default float32. */
+  readonly precision?: Precision;
   readonly device?: SessionOptions['device'];
   readonly threads?: number;
+  readonly tf32?: boolean;
 }
 
 /** What one update reports. */
@@ -42,7 +51,9 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
   readonly session: Session;
   readonly table: ParameterTable;
   readonly slots: TrainingSlots;
+  readonly mirror: ParameterMirror;
   readonly batches: TrainingBatches;
+  readonly vocabSize: number;
   /** Whether an update may be queued while another runs: one program an update, no accumulation between them. */
   readonly queues: boolean;
   private readonly builder: ProgramBuilder<Model, Data>;
@@ -52,8 +63,10 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
 
   constructor(private readonly options: StepperOptions<Model, Data>) {
     const { model, objective, data, batchSize, optimizer, clip, gradientAccumulationSteps, seed } = options;
+    const { precision } = options;
     this.table = parameterTable(model);
-    const vocabSize = data.tokenizer?.vocabSize ?? 0;
+    const vocabSize = options.vocabSize ?? data.tokenizer?.vocabSize ?? 0;
+    this.vocabSize = vocabSize;
     this.builder = new ProgramBuilder(this.table, {
       model,
       objective,
@@ -61,20 +74,27 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
       rows: batchSize,
       optimizer,
       clip,
+      precision,
+      compile: { recompute: options.recompute },
     });
     this.slots = this.builder.slots;
     this.batches = objective.training(data, { batchSize, gradientAccumulationSteps, seed, vocabSize });
     this.queues = gradientAccumulationSteps === 1;
-    this.session = Session.open({ device: options.device, threads: options.threads });
+    this.session = Session.open({
+      device: options.device,
+      threads: options.threads,
+      tf32: options.tf32,
+    });
+    this.mirror = new ParameterMirror(this.session, this.table, precision ?? 'float32');
   }
 
-  /** Compiles, loads and gives parameters their first values, once. */
-  load(): Promise<void> {
-    this.loading ??= this.loadOnce();
+  /** Compiles, loads and gives parameters their first values, once; `matmulChoices` as for Session.load. */
+  load(matmulChoices?: string): Promise<void> {
+    this.loading ??= this.loadOnce(matmulChoices);
     return this.loading;
   }
 
-  private async loadOnce(): Promise<void> {
+  private async loadOnce(matmulChoices?: string): Promise<void> {
     const { model, seed } = this.options;
     const kinds: TrainingProgram[] = this.queues
       ? ['step', 'evaluate']
@@ -83,11 +103,13 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
     const loaded = await LoadedProgram.load(
       this.session,
       built.flatMap(({ programs }) => programs),
+      matmulChoices,
     );
     this.programs = new Map(built.map(({ kind, programs }) => [kind, loaded.splice(0, programs.length)]));
     for (const { entry, values } of initialValues(model, this.table, seed)) {
       await this.session.write('parameters', entry.slot.offset, values);
     }
+    await this.mirror.refresh();
     await this.session.write('optimizerState', this.slots.blocks.offset, this.table.blocks);
   }
 

@@ -1,4 +1,5 @@
 import {
+  type Checkpoint,
   hasCheckpoints,
   latestCheckpoint,
   openCheckpoint,
@@ -18,6 +19,7 @@ import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
 import { EarlyStopping, watchedOf } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
+import { changedMatmulChoices } from './matmulChoices.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
 import { type FilledOptions, fillOptions, longestRow, type TrainerOptions } from './trainerOptions.js';
@@ -52,16 +54,18 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     const { model, data, objective, settings, batchSize } = this.options;
     const { earlyStoppingPatience: patience, earlyStoppingMinGain: minGain } = this.options;
     this.stepper = new Stepper(this.options);
-    const { session, table, slots } = this.stepper;
-    this.state = new RunState(session, model, table, slots, data.tokenizer, {
+    const { precision } = this.options;
+    const { session, table, slots, mirror } = this.stepper;
+    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, {
       objective: objective.name,
+      precision,
       ...settings,
     });
     this.earlyStopping = new EarlyStopping({ patience, minGain });
     if (objective.continuesTexts && data.tokenizer) {
       const languageModel = model as unknown as LanguageModel;
       const context = languageModel.maxPositionEmbeddings ?? longestRow(objective.buckets(batchSize));
-      this.generator = new Generator(session, languageModel, table, data.tokenizer, context);
+      this.generator = new Generator(session, languageModel, table, data.tokenizer, context, precision);
     }
   }
 
@@ -75,14 +79,17 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
   /** Trains until maxSteps, an early stop or the signal, and reports as it goes. */
   async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingEvent> {
     const { out, resume } = this.options;
-    await this.stepper.load();
-    if (resume) yield* this.resumeRun();
+    const checkpoint = resume ? await latestCheckpoint(out!) : undefined;
+    const position = checkpoint && (await RunState.positionOf(checkpoint));
+    await this.stepper.load(position?.matmulChoices);
+    if (checkpoint && position) yield* this.resumeRun(checkpoint, position);
     else if (out && (await hasCheckpoints(out))) {
       throw new ConfigError(
         `${out} holds checkpoints of an earlier run; resume it, or choose another folder`,
         { out },
       );
     }
+    if (!resume) yield* this.adoptWeights();
     if (out) {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
@@ -90,6 +97,11 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     const { skippedRows } = this.stepper.batches;
     if (skippedRows > 0) {
       const message = `${skippedRows} rows of the train part are longer than the longest bucket and are left out`;
+      yield { event: 'notice', step: this.step, message };
+    }
+    if (this.options.precision === 'bf16' && this.stepper.session.stats().device === 'cpu') {
+      const message =
+        'bf16 is emulated: the CPU kernels widen it and compute in float32, which saves memory but no time';
       yield { event: 'notice', step: this.step, message };
     }
     const started = performance.now();
@@ -249,7 +261,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       batches = objective.evaluation(data, part, {
         batchSize,
         seed,
-        vocabSize: data.tokenizer?.vocabSize ?? 0,
+        vocabSize: this.stepper.vocabSize,
       });
       this.parts.set(part, batches);
     }
@@ -296,15 +308,29 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     return this.close();
   }
 
-  private async *resumeRun(): AsyncGenerator<TrainingEvent> {
+  /** Starts from the weights of initFrom, and says which of the model's it has not. */
+  private async *adoptWeights(): AsyncGenerator<TrainingEvent> {
+    const { initFrom } = this.options;
+    if (initFrom === undefined || this.step > 0) return;
+    const { taken, missing } = await this.state.adoptWeights(await openCheckpoint(initFrom));
+    if (taken === 0) {
+      throw new CheckpointError(
+        `${initFrom} has no tensor that the model can take; its names and shapes are others`,
+      );
+    }
+    const others = missing.length ? `; these start anew: ${missing.join(', ')}` : '';
+    yield { event: 'notice', step: 0, message: `${taken} tensors are those of ${initFrom}${others}` };
+  }
+
+  private async *resumeRun(checkpoint: Checkpoint, position: RunPosition): AsyncGenerator<TrainingEvent> {
     const out = this.options.out!;
-    const checkpoint = await latestCheckpoint(out);
     for (const { folder, reason } of checkpoint.skipped) {
       yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
     }
-    const position = await this.state.restoreAll(checkpoint);
+    await this.state.restoreAll(checkpoint);
     const now = this.runSettings();
-    for (const [name, before] of Object.entries(position.run)) {
+    // Before there was a choice, everything was float32.
+    for (const [name, before] of Object.entries({ precision: 'float32', ...position.run })) {
       if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
       if (name !== 'isa') {
         const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
@@ -320,6 +346,9 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
       yield { event: 'notice', step: position.step, message };
     }
+    const { device, matmulChoices } = this.stepper.session.stats();
+    const changed = changedMatmulChoices(position.matmulChoices ?? '', matmulChoices);
+    if (device === 'cuda' && changed) yield { event: 'notice', step: position.step, message: changed };
     this.step = position.step;
     this.evaluationDue = position.evaluationDue;
     this.recentLosses = [...position.recentLosses];
@@ -333,13 +362,15 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       evaluationDue: this.evaluationDue,
       recentLosses: this.recentLosses,
       earlyStopping: this.earlyStopping.state,
+      matmulChoices: this.stepper.session.stats().matmulChoices,
       run: this.runSettings(),
     };
   }
 
   /** What decides the numbers of a run besides weights, step and learning rate. */
   private runSettings(): Record<string, unknown> {
-    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip } = this.options;
+    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, precision } =
+      this.options;
     const { learningRate: _, ...optimizerSettings } = optimizer;
     return {
       seed,
@@ -349,7 +380,9 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       ...objective.settings,
       optimizer: optimizerSettings,
       clip,
+      precision,
       ...this.stepper.batches.data,
+      tf32: this.options.tf32 ?? false,
       isa: this.stepper.session.stats().isa,
     };
   }

@@ -4,6 +4,7 @@ import type { LanguageModel } from '../models/decoder.js';
 import type { Module } from '../nn/index.js';
 import { metricNames } from '../objectives/metrics.js';
 import { type Bucket, maxBuckets, type ObjectiveData } from '../objectives/objective.js';
+import { type Precision, precisions } from '../shape/dtype.js';
 import type { WatchedMetric } from './earlyStopping.js';
 import type { ClipSettings } from './optimizer.js';
 import type { StepperOptions } from './stepper.js';
@@ -24,6 +25,8 @@ interface Defaults {
   readonly clip: ClipSettings;
   /** Chooses weights, order of data and dropout. */
   readonly seed: number;
+  /** What matrices and activations are; masters, losses, statistics and optimizer state are always float32. */
+  readonly precision: Precision;
   /** Updates between evaluations of the valid part; 0 evaluates only at the end. */
   readonly evalEvery: number;
   /** Batches of an evaluation in mid-run; 0 takes the whole part, as the last one always does. */
@@ -40,6 +43,8 @@ interface Defaults {
   readonly checkpointEvery: number;
   /** Goes on from the newest whole checkpoint in `out`. */
   readonly resume: boolean;
+  /** Run or checkpoint whose tensors are taken over where name and shape fit, before the first step. Not when resuming. */
+  readonly initFrom?: string;
   /** Kept as settings.json beside the weights, for whoever opens them: where the data came from, how it was cut. */
   readonly settings: Readonly<Record<string, unknown>>;
 }
@@ -49,6 +54,7 @@ export const defaults: Defaults = {
   gradientAccumulationSteps: 1,
   clip: { mode: 'norm', maximum: 1 },
   seed: 0,
+  precision: 'float32',
   evalEvery: 0,
   evalBatches: 0,
   earlyStoppingPatience: 0,
@@ -90,6 +96,9 @@ export function fillOptions<Model extends Module, Data extends ObjectiveData>(
     throw new ConfigError(`${name} must be a whole number of at least ${minimum}, but it is ${value}`, {
       [name]: value,
     });
+  }
+  if (!precisions.includes(filled.precision)) {
+    throw new ConfigError(`precision must be ${precisions.join(' or ')}, but it is ${filled.precision}`);
   }
   if (filled.resume && !filled.out) throw new ConfigError('resume needs the folder of the run in out');
   if (filled.earlyStoppingMetric !== 'loss' && !metricNames.includes(filled.earlyStoppingMetric)) {

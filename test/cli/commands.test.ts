@@ -318,10 +318,16 @@ test.serial('plan counts what training allocates, and doctor and prepare report'
   t.true(
     planned.memory.activations > 0 && planned.flopsPerToken.training > 2 * planned.flopsPerToken.forward,
   );
-  t.regex(
-    (await heddle(folder, ['plan', ...shape])).stdout,
-    /layers\.1\.feedForward\.down\.weight +128 x 32 +4,096/,
-  );
+  const { vocabSize, estimated, tokens, positions, layers, rest } = planned.estimate;
+  t.deepEqual([vocabSize, estimated, tokens], [50, 50 + 64 ** 2 * 32, 50 * 32]);
+  t.is(tokens + positions + layers + rest, planned.parameterCount);
+  t.true(planned.recomputed.activations < planned.memory.activations);
+  t.true(planned.recomputed.flopsPerToken > planned.flopsPerToken.training);
+  const recomputed = JSON.parse((await heddle(folder, ['plan', ...shape, '--recompute', '--json'])).stdout);
+  t.is(recomputed.memory.activations, planned.recomputed.activations);
+  const { stdout: text } = await heddle(folder, ['plan', ...shape]);
+  t.regex(text, /layers\.1\.feedForward\.down\.weight +128 x 32 +4,096/);
+  t.regex(text, /V \+ T\^2 d \+ O\(log T\): 50 \+ 64\^2 x 32 = 131,122, exact /);
   t.regex((await heddle(folder, ['doctor'])).stdout, /CPU kernels +baseline/);
   const prepared = JSON.parse((await heddle(folder, ['prepare', textFile(folder), '--json'])).stdout);
   t.true(prepared.tokens >= 20_000 && prepared.reused === false);

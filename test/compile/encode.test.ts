@@ -55,7 +55,7 @@ test('arenas are as large as declared, or as far as the program reaches', (t) =>
   t.is(memory.gradients, 4 * 8 * 8);
   const sized = compile(block(), { arenas: { gradients: { bytes: 4096, layoutHash: 7n } } });
   t.is(sized.memory.gradients, 4096);
-  t.is(new Machine(sized.bytes).arenas.gradients.length, 1024);
+  t.is(new Machine(sized.bytes).arenas.gradients.length, 2048);
 });
 
 test('inputs lie in the order of their declaration, read or not', (t) => {

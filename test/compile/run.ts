@@ -1,8 +1,8 @@
 import { type CompileOptions, compile, type Program } from '#src/compile/index.js';
 import type { Graph, Slot } from '#src/graph/graph.js';
 import type { ScalarName } from '#src/ops/scalars.js';
-import { sizeOf } from '#src/shape/shape.js';
-import { arrayOf, type NumberArray } from '../reference/array.js';
+import { contiguousStrides } from '#src/shape/shape.js';
+import type { NumberArray } from '../reference/array.js';
 import { Arenas, interpret } from '../reference/interpreter.js';
 import { Machine } from '../reference/machine.js';
 
@@ -35,13 +35,11 @@ export function executed(
   const program = compile(graph, options);
   const machine = new Machine(program.bytes);
   for (const field of program.inputs) machine.setInput(field, inputs[field.name]);
-  for (const { slot, values } of state) machine.arenas[slot.arena].set(values, slot.offset / 4);
+  for (const { slot, values } of state) machine.set(slot, values);
   machine.run(scalars);
   const results = new Map(program.outputs.map((field) => [field.name, machine.output(field)] as const));
   for (const { slot } of state) {
-    const start = slot.offset / 4;
-    const values = machine.arenas[slot.arena].subarray(start, start + sizeOf(slot.shape));
-    results.set(`@${slot.name}`, arrayOf(slot.shape, slot.dtype, values));
+    results.set(`@${slot.name}`, machine.read({ ...slot, strides: contiguousStrides(slot.shape) }));
   }
   return { results, program, machine };
 }

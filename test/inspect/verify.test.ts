@@ -1,5 +1,5 @@
 import test from 'ava';
-import { compareResults, type Snapshot, tolerance, verify } from '#src/inspect/verify.js';
+import { compareResults, type Snapshot, tolerances, verify } from '#src/inspect/verify.js';
 import { decoderConfig } from '#src/models/config.js';
 import { adamw } from '#src/train/optimizer.js';
 import { testDevice } from '../device.js';
@@ -55,7 +55,7 @@ test('the first op beyond its tolerance is named, in the order of the program', 
   );
   t.is(
     compare((floats) => {
-      floats[1] += tolerance.relative;
+      floats[1] += tolerances.float32.relative;
     }),
     undefined,
   );

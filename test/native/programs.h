@@ -200,11 +200,13 @@ class RandomProgram {
       attributes.push_back(static_cast<uint32_t>(op_.choices[i] ? below(op_.choices[i]) : bits(0.25f)));
     const auto set = [&](char letter) { attributes[0] = static_cast<uint32_t>(extent(letter)); };
     if (op == OP_embedding_backward) set('V');
+    if (op == OP_beam_candidates) set('M');
     if (op == OP_positions) set('T');
     if (op == OP_arange) set('N');
     if (op == OP_sinusoidal) set('C');
     if (op == OP_rotary_table) set('E');
     if (op == OP_attention || op == OP_attention_backward) attributes[1] = static_cast<uint32_t>(below(5));
+    if (op == OP_skip_gram) attributes[0] = static_cast<uint32_t>(1 + below(5)), attributes[1] = static_cast<uint32_t>(below(6));
   }
 
   // The least that is accepted, so that a kernel that takes more runs over the end of the arena.

@@ -25,13 +25,10 @@ function numbersAt(
   const { offset, shape, dtype } = place;
   const start = bytes.byteOffset + offset;
   const count = sizeOf(shape);
-  return arrayOf(
-    shape,
-    dtype,
-    dtype === 'i32'
-      ? new Int32Array(bytes.buffer, start, count)
-      : new Float32Array(bytes.buffer, start, count),
-  );
+  if (dtype === 'i32') return arrayOf(shape, dtype, new Int32Array(bytes.buffer, start, count));
+  if (dtype === 'f32') return arrayOf(shape, dtype, new Float32Array(bytes.buffer, start, count));
+  const widened = Uint32Array.from(new Uint16Array(bytes.buffer, start, count), (bits) => bits << 16);
+  return arrayOf(shape, dtype, new Float32Array(widened.buffer));
 }
 
 /** Fails where a byte outside of all slots is no longer the sentinel. */
@@ -88,7 +85,7 @@ export async function checkKernels(sample: Sample, way: Way, threads = 2): Promi
   const complaints: string[] = [];
   for (const [name, { data }] of expected) {
     const found = one.get(name)!.data;
-    const message = difference(found, data, toleranceOf(name, data));
+    const message = difference(found, data, toleranceOf(trial, name, data));
     if (message) complaints.push(`${name}: ${message}`);
     const bits = [found, many.get(name)!.data].map((values) => Buffer.from(Float64Array.from(values).buffer));
     if (!bits[0].equals(bits[1])) complaints.push(`${name}: 1 and ${threads} threads give different bits`);

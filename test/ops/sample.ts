@@ -76,6 +76,13 @@ export const awayFromZero = (shape: Shape): SampleArray => ({
   },
 });
 
+/** Eighths, normally distributed, which bf16 holds exactly. */
+export const bf16 = (shape: Shape): SampleArray => ({
+  shape,
+  dtype: 'bf16',
+  draw: ({ normal }) => Math.round(8 * normal()) / 8,
+});
+
 /** Integers from `minimum` to `limit` - 1. */
 export const integers = (shape: Shape, minimum: number, limit: number): SampleArray => ({
   shape,

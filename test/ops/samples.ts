@@ -9,6 +9,7 @@ import { optimizerSamples } from './samples/optimizer.js';
 import { pointwiseSamples } from './samples/pointwise.js';
 import { reduceSamples } from './samples/reduce.js';
 import { sampleSamples } from './samples/sample.js';
+import { skipGramSamples } from './samples/skipGram.js';
 import { viewSamples } from './samples/view.js';
 
 /** Every use of every op that is tested and measured; each takes less than 50 MFLOP. */
@@ -24,4 +25,5 @@ export const samples: readonly Sample[] = [
   ...optimizerSamples,
   ...sampleSamples,
   ...beamSamples,
+  ...skipGramSamples,
 ];

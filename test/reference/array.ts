@@ -22,6 +22,22 @@ export interface ReferenceCall {
 export type Definition = (call: ReferenceCall) => NumberArray[];
 export type Definitions = Readonly<Record<string, Definition>>;
 
+/** The bf16 number next to a value, ties to even, as native/numeric.h rounds. */
+export function roundToBf16(value: number): number {
+  if (!Number.isFinite(value)) return value;
+  const spacing = 2 ** (Math.max(-126, Math.floor(Math.log2(Math.abs(value)))) - 7);
+  const steps = value / spacing;
+  const down = Math.floor(steps);
+  const up = steps - down > 0.5 || (steps - down === 0.5 && down % 2 !== 0);
+  const rounded = (down + (up ? 1 : 0)) * spacing;
+  return Math.abs(rounded) >= 2 ** 128 ? Math.sign(value) * Number.POSITIVE_INFINITY : rounded;
+}
+
+/** Numbers as an array of this dtype holds them. */
+export function rounded(data: NumberArray['data'], dtype: DType): NumberArray['data'] {
+  return dtype === 'bf16' ? data.map(roundToBf16) : data;
+}
+
 export const floats = (shape: Shape): { shape: Shape; data: Float64Array } => ({
   shape,
   data: new Float64Array(sizeOf(shape)),

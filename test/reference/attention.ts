@@ -36,7 +36,8 @@ function* queriesOf(
         const start = masks.documentStarts?.data[b * length + i] ?? 0;
         const window = attributes.window as number;
         const low = Math.max(0, start, window > 0 ? position - window + 1 : 0);
-        const high = attributes.causal ? Math.min(position + 1, keyCount) : keyCount;
+        const end = attributes.causal ? position + 1 : window > 0 ? position + window : keyCount;
+        const high = Math.min(end, keyCount);
         yield { b, h, i, position, low, high };
       }
     }

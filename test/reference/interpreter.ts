@@ -4,7 +4,7 @@ import type { Tensor } from '#src/graph/tensor.js';
 import { encodeScalars, type ScalarName, scalars as scalarNames } from '#src/ops/scalars.js';
 import { dtypeBytes } from '#src/shape/dtype.js';
 import { sizeOf } from '#src/shape/shape.js';
-import { arrayOf, copyOf, type Definitions, type NumberArray } from './array.js';
+import { arrayOf, copyOf, type Definitions, type NumberArray, rounded, roundToBf16 } from './array.js';
 import { attention } from './attention.js';
 import { beam } from './beam.js';
 import { embedding } from './embedding.js';
@@ -15,6 +15,7 @@ import { optimizer } from './optimizer.js';
 import { pointwise } from './pointwise.js';
 import { reduce } from './reduce.js';
 import { sample } from './sample.js';
+import { skipGram } from './skipGram.js';
 import { view, views } from './view.js';
 
 /** What every op with a kernel means. */
@@ -29,21 +30,22 @@ export const definitions: Definitions = {
   ...loss,
   ...optimizer,
   ...sample,
+  ...skipGram,
   ...beam,
 };
 
-/** Memory that outlives a run: per arena one float64 number for each element of 4 bytes. */
+/** Memory that outlives a run: per arena one float64 number for every 2 bytes, of which an element uses the first. */
 export class Arenas {
   private readonly contents = new Map<string, Float64Array>();
 
   private reach({ arena, offset, shape, dtype }: Slot): {
     content: Float64Array;
     start: number;
-    end: number;
+    step: number;
   } {
-    if (dtypeBytes(dtype) !== 4) throw new Error(`${dtype} slots are not interpreted`);
-    const start = offset / 4;
-    const end = start + sizeOf(shape);
+    const start = offset / 2;
+    const step = dtypeBytes(dtype) / 2;
+    const end = start + step * sizeOf(shape);
     let content = this.contents.get(arena) ?? new Float64Array(0);
     if (content.length < end) {
       const larger = new Float64Array(end);
@@ -51,18 +53,24 @@ export class Arenas {
       content = larger;
       this.contents.set(arena, content);
     }
-    return { content, start, end };
+    return { content, start, step };
   }
 
   read(slot: Slot): NumberArray {
-    const { content, start, end } = this.reach(slot);
-    return arrayOf(slot.shape, slot.dtype, content.subarray(start, end));
+    const { content, start, step } = this.reach(slot);
+    const values = Float64Array.from(
+      { length: sizeOf(slot.shape) },
+      (_, index) => content[start + step * index],
+    );
+    return arrayOf(slot.shape, slot.dtype, values);
   }
 
   write(slot: Slot, values: ArrayLike<number>): void {
     if (values.length !== sizeOf(slot.shape)) throw new Error(`${slot.name}: ${values.length} values`);
-    const { content, start } = this.reach(slot);
-    content.set(values, start);
+    const { content, start, step } = this.reach(slot);
+    for (let index = 0; index < values.length; index++) {
+      content[start + step * index] = slot.dtype === 'bf16' ? roundToBf16(values[index]) : values[index];
+    }
   }
 }
 
@@ -101,8 +109,8 @@ function storedAttributes(op: Op, attributes: Attributes): Attributes {
 
 const overlaps = (a: Slot, b: Slot) =>
   a.arena === b.arena &&
-  a.offset < b.offset + 4 * sizeOf(b.shape) &&
-  b.offset < a.offset + 4 * sizeOf(a.shape);
+  a.offset < b.offset + dtypeBytes(b.dtype) * sizeOf(b.shape) &&
+  b.offset < a.offset + dtypeBytes(a.dtype) * sizeOf(a.shape);
 
 class Interpreter {
   private readonly arenas: Arenas;
@@ -178,8 +186,8 @@ class Interpreter {
     const content = this.arenas.read(slot);
     for (const write of this.writes) {
       if (write.order > order || write.by === reader || !overlaps(write.slot, slot)) continue;
-      const { data } = write.values();
-      const shift = (write.slot.offset - slot.offset) / 4;
+      const data = rounded(write.values().data, slot.dtype);
+      const shift = (write.slot.offset - slot.offset) / dtypeBytes(slot.dtype);
       data.forEach((value, index) => {
         const at = index + shift;
         if (at >= 0 && at < content.data.length) content.data[at] = value;
@@ -224,6 +232,9 @@ class Interpreter {
         throw new Error(`${node.op.name}: output ${index} is [${shape}], not [${outputShapes[index]}]`);
       }
     });
-    return outputs;
+    return outputs.map(({ shape, data }, index) => ({
+      shape,
+      data: rounded(data, node.outputs[index].dtype),
+    }));
   }
 }

@@ -1,9 +1,9 @@
 import { type ArenaName, arenas as arenaNames } from '#src/graph/graph.js';
 import { type Attributes, type AttributeValue, kernelOps, type Op } from '#src/graph/op.js';
 import { encodeScalars, type ScalarName, scalars as scalarNames } from '#src/ops/index.js';
-import { type DType, dtypes } from '#src/shape/dtype.js';
+import { type DType, dtypeBytes, dtypes } from '#src/shape/dtype.js';
 import { maxRank, type Shape } from '#src/shape/shape.js';
-import { floats, integers, type NumberArray } from './array.js';
+import { floats, integers, type NumberArray, rounded } from './array.js';
 import { definitions } from './interpreter.js';
 import { placesOf } from './view.js';
 
@@ -48,7 +48,7 @@ class Reader {
 }
 
 /**
- * Executes the bytes of a program in float64, one number for every 4 bytes of an arena: what native code does, without the
+ * Executes the bytes of a program in float64, one number for every 2 bytes of an arena, of which an element uses the first: what native code does, without the
  * kernels. Memory of a run starts as NaN, so that a value read before it was written shows.
  */
 export class Machine {
@@ -64,7 +64,7 @@ export class Machine {
     const sizes = arenaNames.map((arena) => {
       const bytes = reader.u64();
       reader.u64(); // layout hash
-      return [arena, new Float64Array(Math.ceil(bytes / 4)).fill(Number.NaN)] as const;
+      return [arena, new Float64Array(Math.ceil(bytes / 2)).fill(Number.NaN)] as const;
     });
     this.arenas = Object.fromEntries(sizes) as Record<ArenaName, Float64Array>;
     reader.u64();
@@ -98,8 +98,16 @@ export class Machine {
     }
   }
 
-  setInput({ offset }: { offset: number }, values: ArrayLike<number>): void {
-    this.arenas.io.set(values, offset / 4);
+  /** Numbers from a place on, one behind the other. */
+  set(place: { arena: ArenaName; offset: number; dtype: DType }, values: ArrayLike<number>): void {
+    const step = dtypeBytes(place.dtype) / 2;
+    for (let index = 0; index < values.length; index++) {
+      this.arenas[place.arena][place.offset / 2 + step * index] = values[index];
+    }
+  }
+
+  setInput({ offset, dtype }: { offset: number; dtype: DType }, values: ArrayLike<number>): void {
+    this.set({ arena: 'io', offset, dtype }, values);
   }
 
   output({ offset, shape, dtype }: { offset: number; shape: Shape; dtype: DType }): NumberArray {
@@ -108,8 +116,10 @@ export class Machine {
     return this.read({ arena: 'io', dtype, offset: at, shape, strides });
   }
 
-  private places({ arena, offset, shape, strides }: Buffer): Int32Array {
-    const places = placesOf(shape, strides, offset / 4);
+  private places({ arena, dtype, offset, shape, strides }: Buffer): Int32Array {
+    const step = dtypeBytes(dtype) / 2;
+    const steps = strides.map((stride) => step * stride);
+    const places = placesOf(shape, steps, offset / 2);
     for (const place of places) {
       if (!(place >= 0 && place < this.arenas[arena].length))
         throw new Error(`${arena}: ${place} is outside`);
@@ -117,7 +127,7 @@ export class Machine {
     return places;
   }
 
-  private read(buffer: Buffer): NumberArray {
+  read(buffer: Buffer): NumberArray {
     const array = buffer.dtype === 'i32' ? integers(buffer.shape) : floats(buffer.shape);
     const arena = this.arenas[buffer.arena];
     this.places(buffer).forEach((place, index) => {
@@ -126,8 +136,9 @@ export class Machine {
     return array;
   }
 
-  private write(buffer: Buffer, { data }: NumberArray): void {
+  private write(buffer: Buffer, array: NumberArray): void {
     const arena = this.arenas[buffer.arena];
+    const data = rounded(array.data, buffer.dtype);
     this.places(buffer).forEach((place, index) => {
       arena[place] = data[index];
     });

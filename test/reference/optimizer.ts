@@ -35,7 +35,7 @@ export const optimizer: Definitions = {
   // torch.optim.AdamW: p -= lr decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
   // p -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon). Not decoupled it is torch.optim.Adam: g += decay p instead.
   adamw: ({ inputs, attributes, scalars }) => {
-    const [parameters, gradients, first, second, blocks, counters, factor, finite] = inputs;
+    const [parameters, gradients, first, second, blocks, counters, factor, finite, mirror] = inputs;
     const { beta1, beta2, epsilon, weight_decay, maximum } = attributes as Record<string, number>;
     if (!count(counters!, finite!)) return [];
     const t = counters!.data[0];
@@ -51,11 +51,12 @@ export const optimizer: Definitions = {
       const direction = first!.data[i] / (1 - beta1 ** t);
       parameters!.data[i] -= (rate * direction) / (Math.sqrt(second!.data[i] / (1 - beta2 ** t)) + epsilon);
     }
+    mirror?.data.set(parameters!.data);
     return [];
   },
   // torch.optim.SGD with dampening 0: g += decay p; b = momentum b + g; p -= lr (nesterov ? g + momentum b : b).
   sgd: ({ inputs, attributes, scalars }) => {
-    const [parameters, gradients, buffer, blocks, counters, factor, finite] = inputs;
+    const [parameters, gradients, buffer, blocks, counters, factor, finite, mirror] = inputs;
     const { momentum, weight_decay, maximum } = attributes as Record<string, number>;
     if (!count(counters!, finite!)) return [];
     for (let i = 0; i < parameters!.data.length; i++) {
@@ -69,6 +70,7 @@ export const optimizer: Definitions = {
       }
       parameters!.data[i] -= rate * gradient;
     }
+    mirror?.data.set(parameters!.data);
     return [];
   },
 };

@@ -100,7 +100,7 @@ test('a session that is dropped is collected with its memory', async (t) => {
       const session = Session.open({ threads: 2 });
       const size = 1 << 20;
       const [program] = await session.load([encodeProgram(addAndScale(size))]);
-      await session.run(program, inputsOf(new Float32Array(size)), new Float64Array(8), new Uint8Array(4 * size));
+      await session.run(program, inputsOf(new Float32Array(size)), new Float64Array(scalarCount), new Uint8Array(4 * size));
       collect();
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -114,7 +114,7 @@ test('resident memory is flat over 20,000 runs', async (t) => {
   const script = `${imports}
     const session = Session.open({ threads: 1 });
     const [program] = await session.load([encodeProgram(addAndScale())]);
-    const [inputs, outputs, scalars] = [inputsOf(new Float32Array(64)), new Uint8Array(256), new Float64Array(8)];
+    const [inputs, outputs, scalars] = [inputsOf(new Float32Array(64)), new Uint8Array(256), new Float64Array(scalarCount)];
     const steps = async (count) => {
       for (let step = 0; step < count; step++) await session.run(program, inputs, scalars, outputs);
       return process.memoryUsage().rss;

@@ -2,6 +2,7 @@ import { type ArenaName, arenas } from '#src/graph/graph.js';
 import { type AttributeValue, kernelOps } from '#src/graph/op.js';
 import { opsHash } from '#src/ops/header.js';
 import '#src/ops/index.js';
+import { scalars } from '#src/ops/scalars.js';
 import { type DType, dtypeBytes, dtypes } from '#src/shape/dtype.js';
 import { contiguousStrides } from '#src/shape/shape.js';
 
@@ -30,7 +31,7 @@ export interface InstructionText {
   workspace?: { offset: number; bytes: number };
 }
 
-export const scalarCount = 8;
+export const scalarCount = scalars.length;
 
 /** Bytes in the order that native/program.cc reads. */
 export function encodeProgram(text: ProgramText): Uint8Array {

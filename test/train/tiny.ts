@@ -10,6 +10,7 @@ import type { DecoderOptions } from '#src/models/config.js';
 import { Decoder } from '#src/models/decoder.js';
 import { causal } from '#src/objectives/causal.js';
 import { CharacterTokenizer } from '#src/text/characters.js';
+import type { TrainingEvent } from '#src/train/events.js';
 import { cosine } from '#src/train/learningRate.js';
 import { adamw } from '#src/train/optimizer.js';
 import { Trainer, type TrainerOptions } from '#src/train/trainer.js';
@@ -64,4 +65,15 @@ export function temporaryFolder(t: { teardown: (run: () => void) => void }): str
   const folder = mkdtempSync(join(tmpdir(), 'heddle-test-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** All that a run reports; the trainer is closed behind it. */
+export async function eventsOf(trainer: Trainer, signal?: AbortSignal): Promise<TrainingEvent[]> {
+  const events: TrainingEvent[] = [];
+  try {
+    for await (const event of trainer.run({ signal })) events.push(event);
+  } finally {
+    await trainer.close();
+  }
+  return events;
 }

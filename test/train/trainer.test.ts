@@ -5,18 +5,7 @@ import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
 import { ConfigError, TrainingError } from '#src/errors.js';
 import type { StepEvent, TrainingEvent } from '#src/train/events.js';
 import { adamw, sgd } from '#src/train/optimizer.js';
-import type { Trainer } from '#src/train/trainer.js';
-import { temporaryFolder, tinyTrainer } from './tiny.js';
-
-async function eventsOf(trainer: Trainer, signal?: AbortSignal): Promise<TrainingEvent[]> {
-  const events: TrainingEvent[] = [];
-  try {
-    for await (const event of trainer.run({ signal })) events.push(event);
-  } finally {
-    await trainer.close();
-  }
-  return events;
-}
+import { eventsOf, temporaryFolder, tinyTrainer } from './tiny.js';
 
 const stepsOf = (events: readonly TrainingEvent[]) =>
   events.filter((event): event is StepEvent => event.event === 'step');

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "../../../native/cuda/backend.h"
+#include "../../../native/numeric.h"
 #include "../check.h"
 #include "simt.h"
 
@@ -51,7 +52,7 @@ struct Expected {
   std::string name;
   Arena arena;
   uint32_t offset;
-  bool is_integer;
+  DType dtype;
   double rtol, atol;
   std::vector<double> values;
 };
@@ -81,7 +82,7 @@ Sample read_sample(Reader& reader) {
     expected.name = reader.text();
     expected.arena = Arena(reader.get<uint32_t>());
     expected.offset = reader.get<uint32_t>();
-    expected.is_integer = reader.get<uint32_t>() != 0;
+    expected.dtype = DType(reader.get<uint32_t>());
     expected.rtol = reader.get<double>();
     expected.atol = reader.get<double>();
     const uint32_t count = reader.get<uint32_t>();
@@ -91,8 +92,15 @@ Sample read_sample(Reader& reader) {
   return sample;
 }
 
-double number_at(const std::vector<uint8_t>& bytes, size_t offset, bool is_integer) {
-  if (is_integer) {
+constexpr size_t bytes_of(DType dtype) { return dtype == BF16 ? 2 : 4; }
+
+double number_at(const std::vector<uint8_t>& bytes, size_t offset, DType dtype) {
+  if (dtype == BF16) {
+    bf16 value;
+    memcpy(&value, bytes.data() + offset, 2);
+    return to_float(value);
+  }
+  if (dtype == I32) {
     int32_t value;
     memcpy(&value, bytes.data() + offset, 4);
     return value;
@@ -109,7 +117,7 @@ std::string compare(const Expected& expected, const std::vector<uint8_t>& found,
     if (std::isfinite(value)) greatest = std::max(greatest, std::abs(value));
   const double bound = expected.atol + expected.rtol * greatest;
   for (size_t i = 0; i < expected.values.size(); i++) {
-    const double value = number_at(found, offset + 4 * i, expected.is_integer), wanted = expected.values[i];
+    const double value = number_at(found, offset + bytes_of(expected.dtype) * i, expected.dtype), wanted = expected.values[i];
     if (value == wanted || (std::isnan(value) && std::isnan(wanted))) continue;
     if (!(std::abs(value - wanted) <= bound))
       return expected.name + "[" + std::to_string(i) + "] is " + std::to_string(value) + " instead of " +
@@ -137,7 +145,7 @@ std::string run_once(Backend& backend, const Sample& sample) {
     const std::string problem = compare(expected, found[expected.arena], expected.offset);
     if (!problem.empty()) return problem;
     if (expected.arena != IO)
-      std::fill_n(belongs[expected.arena].begin() + expected.offset, 4 * expected.values.size(), true);
+      std::fill_n(belongs[expected.arena].begin() + expected.offset, bytes_of(expected.dtype) * expected.values.size(), true);
   }
   for (int arena : {GRADIENTS, KV_CACHE})
     for (size_t i = 0; i < found[arena].size(); i++)
@@ -148,7 +156,7 @@ std::string run_once(Backend& backend, const Sample& sample) {
 
 // Fresh memory for each setting; eager, captured, replayed.
 std::string run_sample(const Sample& sample) {
-  const std::unique_ptr<Backend> backend = cuda::open(0);
+  const std::unique_ptr<Backend> backend = cuda::open(0, false);
   backend->allocate(sample.program.bytes, {&sample.program});
   for (const char* how : {"eager", "captured", "replayed"}) {
     if (IS_SANITIZED && *how != 'e') break;

@@ -1,4 +1,4 @@
-#include "simt.h"
+#include "machine.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -9,119 +9,32 @@
 #include <mutex>
 #include <vector>
 
-#include "fiber.h"
-
 #if SIMT_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
-#endif
-// This file is built without the thread sanitizer: what it reads and writes for itself is not the kernel's. Order between
-// threads, and copies made on their behalf, are announced.
-#if SIMT_THREAD_SANITIZER
-extern "C" {
-void* __tsan_create_fiber(unsigned);
-void __tsan_destroy_fiber(void*);
-void* __tsan_get_current_fiber();
-void __tsan_acquire(void*);
-void __tsan_release(void*);
-void __tsan_read_range(void*, unsigned long);
-void __tsan_write_range(void*, unsigned long);
-}
-#define ANNOUNCE(...) __VA_ARGS__
-#else
-#define ANNOUNCE(...)
 #endif
 
 namespace simt {
 
 Settings settings;
+Machine machine;
 
 namespace {
 
-constexpr int LANES = 32;
 constexpr size_t STACK_BYTES = (SIMT_ADDRESS_SANITIZER || SIMT_THREAD_SANITIZER ? 256 : 64) << 10;
 constexpr size_t PAGE = 4096;
 constexpr size_t MOST_SHARED_BYTES = 227 << 10;  // of a block on sm_90
 
-enum class State : uint8_t { READY, AT_BARRIER, IN_COLLECTIVE, EXITED };
-
-struct Copy {
-  void* to;
-  const void* from;
-  uint32_t bytes, read_bytes;
-};
-
-struct Thread : Fiber {
-  uint3 index;
-  uint32_t number, lane, warp;
-  State state;
-  Place place;               // where it waits
-  std::vector<Copy> copies;  // asynchronous, not yet made
-  std::vector<size_t> groups;  // ends of the committed groups in it
-};
-
-// What a lane brings to a collective. The last lane to arrive computes for all.
-struct Part {
-  uint32_t mask;
-  Place place;
-  void (*compute)(uint32_t lanes, Part* const* parts);
-  void* operands;
-};
-
-struct Order {  // memory order made by a barrier, alternating so that two barriers in a row do not mix
-  char sides[2];
-  uint32_t phase = 0;
-  char* side() { return &sides[phase & 1]; }
-};
-
-struct Warp {
-  uint32_t arrived, exited;
-  Part* parts[LANES];
-  struct Synced {
-    uint32_t mask;
-    Order order;
-  };
-  std::vector<Synced> synced;  // one for each mask of __syncwarp
-};
-
-struct SharedArray {
-  void* key;
-  char* data;
-};
-
-struct Grid {
-  dim3 blocks, threads;
-  size_t shared_bytes;
-  const std::function<void()>* body;
-};
-
-// The block in progress. Host threads take turns at `run_grid`.
-struct Machine {
-  const Grid* grid = nullptr;
-  uint3 block{};
-  uint32_t count = 0, live = 0, at_barrier = 0;
-  std::vector<Thread> threads;
-  std::vector<Warp> warps;
-  std::vector<Thread*> ready;  // from `first` on
-  size_t first = 0;
-  Order barrier;
-  Fiber host;
-  Thread* current = nullptr;
-  std::vector<SharedArray> arrays;
-  char* dynamic = nullptr;
-  char* stacks = nullptr;
-  uint64_t random = 1;
-  uint32_t eager = 0;  // of 256: how often the thread that became ready last goes first
-  bool has_failed = false;
-  char start, end;  // order of a block with what comes before and after it
-};
-Machine machine;
 int fault_count = 0;
+
+}  // namespace
 
 uint64_t next_random() {
   uint64_t& state = machine.random;
   state ^= state << 13, state ^= state >> 7, state ^= state << 17;
   return state * 0x2545F4914F6CDD1Dull >> 16;
 }
+
+namespace {
 
 void read_settings() {
   static bool is_read = false;
@@ -152,8 +65,6 @@ void make_ready(Thread* thread) {
   }
   machine.ready.push_back(thread);
 }
-
-[[noreturn]] void fail(const char* what, Place place);
 
 void report_deadlock() {
   struct Group {
@@ -202,7 +113,8 @@ void go_on_with(Thread* thread) {
   change(origin, thread ? static_cast<Fiber&>(*thread) : machine.host);
 }
 
-// Abandons the block. The fibers stay where they are until they are prepared again.
+}  // namespace
+
 void fail(const char* what, Place place) {
   fault_count++;
   machine.has_failed = true;
@@ -212,6 +124,8 @@ void fail(const char* what, Place place) {
   go_on_with(nullptr);
   abort();
 }
+
+namespace {
 
 // ---- collectives of a warp
 
@@ -247,16 +161,14 @@ void meet(uint32_t mask, void (*compute)(uint32_t, Part* const*), void* operands
   go_on_with(pick());
 }
 
+}  // namespace
+
 void full_warp(void (*compute)(uint32_t, Part* const*), void* operands, Place place) {
   if (own_warp().exited) fail("needs all 32 lanes", place);
   meet(~0u, compute, operands, place);
 }
 
-void make(const Copy& copy) {
-  ANNOUNCE(__tsan_read_range(const_cast<void*>(copy.from), copy.read_bytes); __tsan_write_range(copy.to, copy.bytes);)
-  memcpy(copy.to, copy.from, copy.read_bytes);
-  memset(static_cast<char*>(copy.to) + copy.read_bytes, 0, copy.bytes - copy.read_bytes);
-}
+namespace {
 
 // ---- blocks
 
@@ -482,114 +394,6 @@ uint32_t ballot(uint32_t mask, bool vote, Place place) {
       },
       &own, place);
   return own.result;
-}
-
-void copy_async(void* to, const void* from, uint32_t bytes, uint32_t read_bytes, Place place) {
-  machine.current->place = place;
-  if (reinterpret_cast<uintptr_t>(to) % bytes || (read_bytes && reinterpret_cast<uintptr_t>(from) % bytes))
-    fail("cp.async needs addresses that are multiples of its size", place);
-  const Copy copy = {to, from, bytes, read_bytes};
-  if (settings.copies == Settings::EARLY || (settings.copies == Settings::MIXED && (next_random() & 1))) make(copy);
-  else machine.current->copies.push_back(copy);
-}
-
-void commit_copies() { machine.current->groups.push_back(machine.current->copies.size()); }
-
-void wait_for_copies(uint32_t groups_left) {
-  Thread& self = *machine.current;
-  if (self.groups.size() <= groups_left) return;
-  const size_t done = self.groups.size() - groups_left, end = self.groups[done - 1];
-  for (size_t i = 0; i < end; i++) make(self.copies[i]);
-  self.copies.erase(self.copies.begin(), self.copies.begin() + long(end));
-  self.groups.erase(self.groups.begin(), self.groups.begin() + long(done));
-  for (size_t& group : self.groups) group -= end;
-}
-
-// ---- tensor cores
-
-namespace {
-
-struct Multiply {
-  float* d;
-  const uint32_t *a, *b;
-};
-
-float from_bf16(uint32_t bits) { return __uint_as_float(bits << 16); }
-
-// d[16][8] += a[16][K] b[K][8], from fragments that `put_a` and `put_b` spread out.
-template <int K, typename Spread>
-void multiply(Part* const* parts, const Spread& spread) {
-  float a[16][K], b[K][8], d[16][8];
-  for (int lane = 0; lane < LANES; lane++) {
-    const Multiply& own = *static_cast<Multiply*>(parts[lane]->operands);
-    spread(lane, own, a, b);
-    for (int r = 0; r < 4; r++) d[lane / 4 + 8 * (r / 2)][lane % 4 * 2 + r % 2] = own.d[r];
-  }
-  for (int i = 0; i < 16; i++)
-    for (int k = 0; k < K; k++)
-      for (int j = 0; j < 8; j++) d[i][j] += a[i][k] * b[k][j];
-  for (int lane = 0; lane < LANES; lane++)
-    for (int r = 0; r < 4; r++)
-      static_cast<Multiply*>(parts[lane]->operands)->d[r] = d[lane / 4 + 8 * (r / 2)][lane % 4 * 2 + r % 2];
-}
-
-}  // namespace
-
-void mma_bf16_16816(float* d, const uint32_t* a, const uint32_t* b, Place place) {
-  Multiply own = {d, a, b};
-  full_warp(
-      [](uint32_t, Part* const* parts) {
-        multiply<16>(parts, [](int lane, const Multiply& own, float (*a)[16], float (*b)[8]) {
-          const int row = lane / 4, column = lane % 4 * 2;
-          for (int half = 0; half < 2; half++) {
-            for (int r = 0; r < 4; r++)
-              a[row + 8 * (r % 2)][column + half + 8 * (r / 2)] = from_bf16(own.a[r] >> 16 * half & 0xFFFF);
-            for (int r = 0; r < 2; r++) b[column + half + 8 * r][row] = from_bf16(own.b[r] >> 16 * half & 0xFFFF);
-          }
-        });
-      },
-      &own, place);
-}
-
-void mma_tf32_1688(float* d, const uint32_t* a, const uint32_t* b, Place place) {
-  Multiply own = {d, a, b};
-  full_warp(
-      [](uint32_t, Part* const* parts) {
-        multiply<8>(parts, [](int lane, const Multiply& own, float (*a)[8], float (*b)[8]) {
-          const auto tf32 = [](uint32_t bits) { return __uint_as_float(bits & 0xFFFFE000u); };
-          for (int r = 0; r < 4; r++) a[lane / 4 + 8 * (r % 2)][lane % 4 + 4 * (r / 2)] = tf32(own.a[r]);
-          for (int r = 0; r < 2; r++) b[lane % 4 + 4 * r][lane / 4] = tf32(own.b[r]);
-        });
-      },
-      &own, place);
-}
-
-void load_matrices(uint32_t* registers, int count, bool transposed, const void* row, Place place) {
-  struct Load {
-    uint32_t* registers;
-    const char* row;
-    int count;
-    bool transposed;
-  } own = {registers, static_cast<const char*>(row), count, transposed};
-  if (machine.current->lane < uint32_t(8 * count)) {
-    machine.current->place = place;
-    if (reinterpret_cast<uintptr_t>(row) % 16) fail("ldmatrix needs rows that begin at multiples of 16 bytes", place);
-    ANNOUNCE(__tsan_read_range(const_cast<void*>(row), 16);)
-  }
-  full_warp(
-      [](uint32_t, Part* const* parts) {
-        const Load& first = *static_cast<Load*>(parts[0]->operands);
-        for (int matrix = 0; matrix < first.count; matrix++) {
-          uint16_t m[8][8];
-          for (int i = 0; i < 8; i++) memcpy(m[i], static_cast<Load*>(parts[8 * matrix + i]->operands)->row, 16);
-          for (int lane = 0; lane < LANES; lane++) {
-            const int i = lane / 4, j = lane % 4 * 2;
-            static_cast<Load*>(parts[lane]->operands)->registers[matrix] =
-                first.transposed ? m[j][i] | uint32_t(m[j + 1][i]) << 16 : m[i][j] | uint32_t(m[i][j + 1]) << 16;
-          }
-        }
-      },
-      &own, place);
 }
 
 }  // namespace simt

@@ -1,5 +1,5 @@
-import { type AttentionOptions, attention, cacheWriteOp, reshape, split } from '#src/ops/index.js';
-import { exactly, integers, normal, type Sample, type SampleArray, type Tensors } from '../sample.js';
+import { type AttentionOptions, attention, cacheWriteOp, cast, reshape, split } from '#src/ops/index.js';
+import { bf16, exactly, integers, normal, type Sample, type SampleArray, type Tensors } from '../sample.js';
 
 interface Sizes {
   batch?: number;
@@ -53,6 +53,22 @@ const variants: Sample[] = [
     'few queries, several hundred keys',
     { batch: 1, queries: 3, keys: 601, heads: 2 },
     { window: 300 },
+  ),
+  // Tiles of tensor cores: at their borders in queries and keys, for each width of heads, and where rows are no whole vectors.
+  ...[
+    { queries: 63, headDim: 32 },
+    { queries: 64, headDim: 64, heads: 4, groups: 2 },
+    { queries: 65, headDim: 96 },
+    { queries: 129, headDim: 128 },
+    { queries: 65, keys: 130, headDim: 64 },
+    { queries: 40, headDim: 136 },
+    { queries: 33, headDim: 20 },
+  ].map((sizes) =>
+    variant(
+      `causal, ${sizes.queries} queries of ${sizes.headDim}${sizes.keys ? `, ${sizes.keys} keys` : ''}`,
+      { batch: 1, heads: 1, ...sizes },
+      { causal: true },
+    ),
   ),
   variant('a scale of its own', { queries: 7 }, { scale: 0.9 }),
   variant('grouped queries', { queries: 17, heads: 6, groups: 2 }, { causal: true }),
@@ -147,11 +163,11 @@ const statistics: Sample = {
 };
 
 /** Decoding: fresh keys and values join the cache, whose rows a table of slots picks. */
-const decoding = (what: string, queries: number, withSlots: boolean): Sample => {
+const decoding = (what: string, queries: number, withSlots: boolean, ofCache = normal): Sample => {
   const [rows, capacity] = [3, 20];
   const starts = [0, 7, capacity - queries];
   const fresh = [queries, 1, queries];
-  const cache = normal([rows, capacity, groups, headDim]);
+  const cache = ofCache([rows, capacity, groups, headDim]);
   return {
     name: `cache_write: ${what}`,
     inputs: {
@@ -165,10 +181,10 @@ const decoding = (what: string, queries: number, withSlots: boolean): Sample => 
     },
     slots: { keys: cache, values: cache },
     build: ({ q, k, v, keys, values, starts, lengths, totals, slots }) => {
-      cacheWriteOp([keys, k, starts, lengths]);
-      cacheWriteOp([values, v, starts, lengths]);
+      cacheWriteOp([keys, cast(k, keys.dtype), starts, lengths]);
+      cacheWriteOp([values, cast(v, keys.dtype), starts, lengths]);
       const options = { causal: true, queryLengths: lengths, keyLengths: totals, slots };
-      return { y: attention(q, keys, values, options) };
+      return { y: cast(attention(cast(q, keys.dtype), keys, values, options), 'f32') };
     },
     gradient: 'none',
   };
@@ -194,5 +210,7 @@ export const attentionSamples: readonly Sample[] = [
   decoding('several tokens a row, then attention', 5, false),
   decoding('one token a row, then attention through slots', 1, true),
   decoding('several tokens a row, then attention through slots', 6, true),
+  decoding('a bf16 cache, one token a row', 1, false, bf16),
+  decoding('a bf16 cache through slots, several tokens a row', 6, true, bf16),
   whole,
 ];

@@ -24,6 +24,8 @@ const plain = (
     ['long inner extent', [5, 1100], [1100, 7]],
     ['several blocks', [131, 97], [97, 261]],
     ['rows enough to share panels', [341, 70], [70, 131]],
+    ['rows read where they lie', [571, 37], [37, 44]],
+    ['rows whole pages apart', [563, 1024], [1024, 12]],
     ['rows of leading axes', [2, 3, 8], [8, 5]],
     ['batches', [3, 4, 9, 6], [3, 4, 6, 11]],
     ['one matrix for many', [4, 9], [3, 9, 5]],
@@ -41,6 +43,12 @@ const views: Sample[] = [
   {
     name: 'matmul: a transposed',
     inputs: { a: normal([33, 17]), b: normal([33, 23]) },
+    build: ({ a, b }) => ({ y: matmul(transpose(a), b) }),
+    gradient: 'smooth',
+  },
+  {
+    name: 'matmul: a transposed, in chunks of its depth',
+    inputs: { a: normal([530, 41]), b: normal([530, 23]) },
     build: ({ a, b }) => ({ y: matmul(transpose(a), b) }),
     gradient: 'smooth',
   },
@@ -103,6 +111,12 @@ const epilogues: Sample[] = [
     name: 'matmul: with a bias',
     inputs: shapes,
     build: (t) => ({ y: linear(t) }),
+    gradient: 'smooth',
+  },
+  {
+    name: 'matmul: with a bias, rows read where they lie, in chunks of their depth',
+    inputs: { x: normal([565, 530]), weight: normal([530, 12], 0.05), bias: normal([12]) },
+    build: (t) => ({ y: activation(linear(t), 'gelu_tanh') }),
     gradient: 'smooth',
   },
   {

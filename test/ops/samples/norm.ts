@@ -7,6 +7,7 @@ const shapes = [
   [5, 3, 64],
   [67, 130],
   [3, 1029],
+  [2, 8203], // more than CUDA keeps in registers
 ];
 
 const plain = shapes.flatMap((shape): Sample[] => {
@@ -36,13 +37,14 @@ const plain = shapes.flatMap((shape): Sample[] => {
   ];
 });
 
-const [rows, columns] = [21, 40];
-const residual = {
+const residualOf = (rows: number, columns: number) => ({
   x: normal([rows, columns]),
   branch: normal([rows, columns]),
   weight: normal([columns], 0.5, 1),
   bias: normal([columns]),
-};
+});
+const [rows, columns] = [21, 40];
+const residual = residualOf(rows, columns);
 
 export const normSamples: readonly Sample[] = [
   ...plain,
@@ -50,6 +52,15 @@ export const normSamples: readonly Sample[] = [
     name: 'layer_norm: more rows than there are blocks of column sums',
     inputs: { x: normal([8300, 33]), weight: normal([33], 0.5, 1), bias: normal([33]) },
     build: ({ x, weight, bias }) => ({ y: layerNorm(x, weight, bias) }),
+    gradient: 'normalised',
+  },
+  {
+    name: 'layer_norm: wide rows of a residual sum that is read again',
+    inputs: residualOf(3, 8200),
+    build: ({ x, branch, weight, bias }) => {
+      const sum = add(x, branch);
+      return { y: add(sum, layerNorm(sum, weight, bias)) };
+    },
     gradient: 'normalised',
   },
   {

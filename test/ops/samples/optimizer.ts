@@ -1,5 +1,5 @@
 import { adamwOp, type ClipMode, clipModes, gradientNormOp, sgdOp } from '#src/ops/index.js';
-import { exactly, normal, positive, type Sample } from '../sample.js';
+import { bf16, exactly, normal, positive, type Sample } from '../sample.js';
 
 const elements = 5 * 1024;
 const blocks = exactly([5, 2], [1, 1, 0, 1, 1, 0.5, 0, 0, 1, 1]);
@@ -61,7 +61,10 @@ const state = {
   counters,
 };
 
-const adamw = (what: string, clip: ClipMode, weight_decay: number, decoupled = true): Sample => ({
+/** What products read of the parameters in bf16. */
+const mirror = { mirror: bf16([elements]) };
+
+const adamw = (what: string, clip: ClipMode, weight_decay: number, decoupled = true, more = {}): Sample => ({
   name: `adamw: ${what}`,
   inputs: {
     gradients: normal([elements]),
@@ -69,9 +72,19 @@ const adamw = (what: string, clip: ClipMode, weight_decay: number, decoupled = t
     factor: exactly([1], [0.25]),
     finite: exactly([1], [1], 'i32'),
   },
-  slots: state,
+  slots: { ...state, ...more },
   build: (t) => {
-    const operands = [t.parameters, t.gradients, t.first, t.second, t.blocks, t.counters, t.factor, t.finite];
+    const moments = [t.first, t.second];
+    const operands = [
+      t.parameters,
+      t.gradients,
+      ...moments,
+      t.blocks,
+      t.counters,
+      t.factor,
+      t.finite,
+      t.mirror,
+    ];
     const betas = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
     adamwOp(operands, { ...betas, weight_decay, decoupled, clip, maximum: 0.2 });
     return {};
@@ -80,7 +93,7 @@ const adamw = (what: string, clip: ClipMode, weight_decay: number, decoupled = t
   gradient: 'none',
 });
 
-const sgd = (what: string, momentum: number, nesterov: boolean, clip: ClipMode): Sample => ({
+const sgd = (what: string, momentum: number, nesterov: boolean, clip: ClipMode, more = {}): Sample => ({
   name: `sgd: ${what}`,
   inputs: {
     gradients: normal([elements]),
@@ -88,9 +101,18 @@ const sgd = (what: string, momentum: number, nesterov: boolean, clip: ClipMode):
     factor: exactly([1], [0.5]),
     finite: exactly([1], [1], 'i32'),
   },
-  slots: { parameters: state.parameters, momentum: normal([elements]), counters },
+  slots: { parameters: state.parameters, momentum: normal([elements]), counters, ...more },
   build: (t) => {
-    const operands = [t.parameters, t.gradients, t.momentum, t.blocks, t.counters, t.factor, t.finite];
+    const operands = [
+      t.parameters,
+      t.gradients,
+      t.momentum,
+      t.blocks,
+      t.counters,
+      t.factor,
+      t.finite,
+      t.mirror,
+    ];
     sgdOp(operands, { momentum, weight_decay: 0.1, nesterov, clip, maximum: 0.3 });
     return {};
   },
@@ -104,7 +126,9 @@ export const optimizerSamples: readonly Sample[] = [
   adamw('decayed', 'none', 0.1),
   adamw('clipped by value', 'value', 0),
   adamw('with the decay in the gradient, as Adam', 'value', 0.1, false),
+  adamw('with a bf16 mirror', 'none', 0.1, true, mirror),
   sgd('plain', 0, false, 'none'),
   sgd('momentum', 0.9, false, 'value'),
   sgd('Nesterov momentum', 0.9, true, 'none'),
+  sgd('with a bf16 mirror', 0.9, false, 'none', mirror),
 ];

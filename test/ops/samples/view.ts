@@ -1,5 +1,16 @@
-import { concat, expand, full, multiply, permute, reshape, scale, slice, split } from '#src/ops/index.js';
-import { integers, normal, type Sample } from '../sample.js';
+import {
+  cast,
+  concat,
+  expand,
+  full,
+  multiply,
+  permute,
+  reshape,
+  scale,
+  slice,
+  split,
+} from '#src/ops/index.js';
+import { exactly, integers, normal, type Sample } from '../sample.js';
 
 export const viewSamples: readonly Sample[] = [
   {
@@ -70,6 +81,23 @@ export const viewSamples: readonly Sample[] = [
       return { y: concat([doubled, b, doubled]) };
     },
     gradient: 'smooth',
+  },
+  {
+    name: 'cast: to bf16, through a view of it, and back',
+    inputs: { x: normal([13, 27]) },
+    build: ({ x }) => ({ y: cast(permute(cast(x, 'bf16'), [1, 0]), 'f32') }),
+    gradient: 'none',
+  },
+  {
+    name: 'cast: numbers that bf16 rounds, overflows and keeps',
+    inputs: {
+      x: exactly(
+        [7],
+        [1 + 2 ** -8, 1 + 3 * 2 ** -8, -3.4e38, Number.NEGATIVE_INFINITY, Number.NaN, 0, 1e-40],
+      ),
+    },
+    build: ({ x }) => ({ y: cast(cast(x, 'bf16'), 'f32') }),
+    gradient: 'none',
   },
   {
     name: 'fill: a constant',

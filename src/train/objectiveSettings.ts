@@ -1,0 +1,72 @@
+// The settings that say what a model is trained to do, and on which files.
+import * as v from 'valibot';
+import { classifierEntries } from '../models/configSchema.js';
+import { choice, fraction, onOff, positiveInteger, positiveNumber, text } from '../models/settingFields.js';
+
+export const objectiveNames = [
+  'causal',
+  'masked',
+  'span-corruption',
+  'denoising',
+  'sequence-to-sequence',
+  'classification',
+  'completion',
+] as const;
+export type ObjectiveName = (typeof objectiveNames)[number];
+
+const noFile = { defaultFrom: 'none' };
+
+export const objectiveEntries = {
+  objective: v.optional(
+    choice(
+      objectiveNames,
+      'What the model learns: the next token, masked tokens, spans left out (T5) or infilled (BART), a target for a source, a label, or a completion for a prompt',
+    ),
+    'causal',
+  ),
+  source: v.optional(text('File of sources, a line each, for sequence-to-sequence', noFile)),
+  target: v.optional(text('File of targets, a line each, aligned with the sources', noFile)),
+  validSource: v.optional(text('Sources of the valid part', noFile)),
+  validTarget: v.optional(text('Targets of the valid part', noFile)),
+  validData: v.optional(
+    text(
+      'Valid part of a labelled .tsv (text, tab, label) or of a .jsonl (prompt, completion), whose train part is in data',
+      noFile,
+    ),
+  ),
+  tokensPerBatch: v.optional(
+    positiveInteger('Size of a micro-step on its longer side with padding, for sequence-to-sequence', {
+      unit: 'tokens',
+    }),
+    2048,
+  ),
+  maskProbability: v.optional(fraction('Share of the tokens that are predicted, for masked'), 0.15),
+  wholeWords: v.optional(onOff('Predict all tokens of a word or none, for masked'), false),
+  noiseDensity: v.optional(
+    fraction('Share of the tokens left out, for span-corruption and denoising', {
+      defaultFrom: '0.15; 0.3 for denoising',
+    }),
+  ),
+  meanSpanLength: v.optional(positiveNumber('Mean length of a span that is left out', { unit: 'tokens' }), 3),
+  ...classifierEntries,
+} satisfies v.ObjectEntries;
+
+/** What a run starts from, and what of it is trained. */
+export const fineTuningEntries = {
+  initFrom: v.optional(
+    text(
+      'Run or checkpoint whose tokenizer and weights are taken over, as far as tensors fit by name and shape',
+      noFile,
+    ),
+  ),
+  freeze: v.optional(text('Parts that stay as they are, such as embedding,layers.0', noFile)),
+  layerDecay: v.optional(
+    v.pipe(
+      v.number(),
+      v.gtValue(0),
+      v.maxValue(1),
+      v.description('Learning rate of a layer as a share of that of the layer above it'),
+    ),
+    1,
+  ),
+} satisfies v.ObjectEntries;

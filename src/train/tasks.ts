@@ -1,0 +1,269 @@
+// From the settings of a run to its objective, data and model.
+
+import { labelledData } from '../data/labelled.js';
+import { pairData } from '../data/pairs.js';
+import type { WorkOptions } from '../data/progress.js';
+import { promptCompletionData } from '../data/promptCompletions.js';
+import type { LabelledData } from '../data/rowData.js';
+import type { TokenRows } from '../data/rows.js';
+import { type TextData, textData } from '../data/textData.js';
+import { ConfigError } from '../errors.js';
+import { Classifier } from '../models/classifier.js';
+import {
+  type AnyTransformerConfig,
+  type Architecture,
+  architectureOf,
+  transformerConfig,
+} from '../models/config.js';
+import { Decoder } from '../models/decoder.js';
+import { MaskedLanguageModel } from '../models/encoder.js';
+import { EncoderDecoder } from '../models/encoderDecoder.js';
+import type { Module } from '../nn/index.js';
+import { causal } from '../objectives/causal.js';
+import { type ClassificationModel, classification } from '../objectives/classification.js';
+import { completion } from '../objectives/completion.js';
+import { masked } from '../objectives/masked.js';
+import type { Objective, ObjectiveData } from '../objectives/objective.js';
+import { pairBuckets, sequenceToSequence } from '../objectives/sequenceToSequence.js';
+import { denoising, spanCorruption } from '../objectives/spanCorruption.js';
+import { appendTokens } from '../text/appendedTokens.js';
+import type { SpecialTokenName } from '../text/specialTokens.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { sequenceLengthFrom } from './fromSettings.js';
+import { type ObjectiveName, objectiveEntries } from './objectiveSettings.js';
+import { dataEntries, type TrainSettings } from './settings.js';
+
+/** All that a run is about. */
+export interface Task {
+  readonly objective: Objective<Module, ObjectiveData>;
+  readonly data: ObjectiveData;
+  readonly tokenizer: Tokenizer;
+  /** Of the model: the tokenizer's, and special tokens behind it. */
+  readonly vocabSize: number;
+  /** Names of the classes, for classification. */
+  readonly labelNames?: readonly string[];
+  /** Made anew by each call. */
+  makeModel(): Module;
+  /** How large the data are, in words. */
+  readonly size: string;
+  /** To be kept beside the weights: enough to open the task again. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** What is known already when a trained model's task is opened again. */
+export interface KnownTask extends WorkOptions {
+  readonly tokenizer?: Tokenizer;
+  readonly labelNames?: readonly string[];
+}
+
+type Opened = Omit<Task, 'settings' | 'makeModel' | 'objective'> & {
+  objective: unknown;
+  modelOf: (config: AnyTransformerConfig) => Module;
+};
+
+interface Kind {
+  /** Models that can learn it, and the family that is taken where none is named. */
+  readonly architectures: readonly Architecture[];
+  readonly family: AnyTransformerConfig['modelType'];
+  open(settings: TrainSettings, known: KnownTask): Promise<Opened>;
+}
+
+const decoderOf = (config: AnyTransformerConfig) => new Decoder(config as never);
+const encoderDecoderOf = (config: AnyTransformerConfig) => new EncoderDecoder(config as never);
+
+async function openText(
+  settings: TrainSettings,
+  known: KnownTask,
+  specialTokens: readonly SpecialTokenName[] = [],
+): Promise<{ data: TextData; size: string }> {
+  const { data: name, tokenizer, vocabSize, minCount, clean, split } = settings;
+  const building = { vocabSize, minCount, specialTokens, clean, split };
+  const data = await textData(name, { ...building, ...known, tokenizer: known.tokenizer ?? tokenizer });
+  return { data, size: `${data.source.count.toLocaleString('en-US')} tokens of ${name}` };
+}
+
+/** T5 has 100 sentinels. */
+const sentinelNames = Array.from({ length: 100 }, (_, index) => `sentinel${index}`);
+
+const kinds: Readonly<Record<ObjectiveName, Kind>> = {
+  causal: {
+    architectures: ['decoder'],
+    family: 'gpt2',
+    async open(settings, known) {
+      const { data, size } = await openText(settings, known);
+      const { tokenizer } = data;
+      const { labelSmoothing } = settings;
+      const objective = causal({ sequenceLength: sequenceLengthFrom(settings), labelSmoothing });
+      return { objective, data, tokenizer, vocabSize: tokenizer.vocabSize, size, modelOf: decoderOf };
+    },
+  },
+  masked: {
+    architectures: ['encoder'],
+    family: 'bert',
+    async open(settings, known) {
+      const { data, size } = await openText(settings, known, ['mask', 'cls']);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, ['mask', 'cls']);
+      const { maskProbability: probability, wholeWords } = settings;
+      const objective = masked({
+        sequenceLength: sequenceLengthFrom(settings),
+        mask: ids.mask,
+        probability,
+        wholeWords,
+      });
+      const modelOf = (config: AnyTransformerConfig) => new MaskedLanguageModel(config as never);
+      return { objective, data, tokenizer: data.tokenizer, vocabSize, size, modelOf };
+    },
+  },
+  'span-corruption': corruptionKind(sentinelNames),
+  denoising: corruptionKind(['mask']),
+  'sequence-to-sequence': {
+    architectures: ['encoderDecoder'],
+    family: 'marian',
+    async open(settings, known) {
+      const { source, target, validSource, validTarget, tokensPerBatch, labelSmoothing } = settings;
+      if (!source || !target)
+        throw new ConfigError('sequence-to-sequence needs --source and --target, two line-aligned files');
+      if (!validSource !== !validTarget)
+        throw new ConfigError('--valid-source and --valid-target go together');
+      const train = { source, target };
+      const valid = validSource && validTarget ? { source: validSource, target: validTarget } : undefined;
+      const data = await pairData({ train, ...(valid && { valid }) }, rowOptions(settings, known));
+      const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos']);
+      const buckets = pairBuckets(data.parts.train!, {
+        tokensPerBatch,
+        maxLength: sequenceLengthFrom(settings),
+      });
+      const objective = sequenceToSequence({ buckets, bos: ids.bos, eos: ids.eos, labelSmoothing });
+      const size = `${count(data.parts.train!.source)} pairs of ${source} and ${target}`;
+      return { objective, data, tokenizer: data.tokenizer, vocabSize, size, modelOf: encoderDecoderOf };
+    },
+  },
+  classification: {
+    architectures: ['decoder', 'encoder'],
+    family: 'bert',
+    async open(settings, known) {
+      const { validData, pooling, classifierDropout } = settings;
+      const specialTokens = ['pad', 'mask', 'cls'] as const;
+      const options = { ...rowOptions(settings, known), specialTokens, labelNames: known.labelNames };
+      const data = await labelledData(partFiles(settings.data, validData), options);
+      const { tokenizer, labelNames } = data;
+      const numLabels = labelNames.length;
+      const { objective, vocabSize } = classifierFor(settings, tokenizer, numLabels);
+      const modelOf = (body: AnyTransformerConfig) =>
+        new Classifier({ numLabels, pooling, classifierDropout, body: body as never });
+      const size = `${count(data.parts.train!.rows)} texts of ${settings.data} with ${numLabels} labels`;
+      return { objective, data, tokenizer, vocabSize, labelNames, size, modelOf };
+    },
+  },
+  completion: {
+    architectures: ['decoder'],
+    family: 'gpt2',
+    async open(settings, known) {
+      const files = partFiles(settings.data, settings.validData);
+      const data = await promptCompletionData(files, rowOptions(settings, known));
+      const { tokenizer } = data;
+      // Without a token for it a completion ends with its line, so that the vocabulary stays that of the pretrained model.
+      const eos = tokenizer.specialTokens.eos ?? tokenizer.encode('\n')[0];
+      const { labelSmoothing } = settings;
+      const objective = completion({
+        lengths: lengthsUpTo(sequenceLengthFrom(settings)),
+        eos,
+        labelSmoothing,
+      });
+      const size = `${count(data.parts.train!.source)} completions of ${settings.data}`;
+      return { objective, data, tokenizer, vocabSize: tokenizer.vocabSize, size, modelOf: decoderOf };
+    },
+  },
+};
+
+/** How a classifier reads texts: an encoder with a token before them whose hidden state can stand for the whole. */
+export function classifierFor(
+  settings: TrainSettings,
+  tokenizer: Tokenizer,
+  numLabels: number,
+): { objective: Objective<ClassificationModel, LabelledData>; vocabSize: number } {
+  const isEncoder = architectureOf(settings.modelType ?? kinds.classification.family) === 'encoder';
+  // Both tokens of a masked language model, so that a classifier can start from one.
+  const { ids, vocabSize } = appendTokens(tokenizer, isEncoder ? ['mask', 'cls'] : []);
+  const lengths = lengthsUpTo(sequenceLengthFrom(settings));
+  const { labelSmoothing } = settings;
+  return { objective: classification({ numLabels, lengths, cls: ids.cls, labelSmoothing }), vocabSize };
+}
+
+function corruptionKind(names: readonly string[]): Kind {
+  return {
+    architectures: ['encoderDecoder'],
+    family: 'bart',
+    async open(settings, known) {
+      const { data, size } = await openText(settings, known, ['bos', 'eos']);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos', ...names]);
+      const { noiseDensity, meanSpanLength, labelSmoothing } = settings;
+      const sequenceLength = sequenceLengthFrom(settings) - 1; // leaves room for the end of the target
+      const density = noiseDensity === undefined ? {} : { noiseDensity };
+      const common = {
+        sequenceLength,
+        meanSpanLength,
+        labelSmoothing,
+        bos: ids.bos,
+        eos: ids.eos,
+        ...density,
+      };
+      const objective =
+        settings.objective === 'denoising'
+          ? denoising({ ...common, mask: ids.mask })
+          : spanCorruption({ ...common, sentinels: names.map((name) => ids[name]) });
+      return { objective, data, tokenizer: data.tokenizer, vocabSize, size, modelOf: encoderDecoderOf };
+    },
+  };
+}
+
+const partFiles = (train: string, valid: string | undefined) =>
+  valid === undefined ? { train } : { train, valid };
+
+const rowOptions = (
+  { tokenizer, vocabSize, minCount }: TrainSettings,
+  { tokenizer: known, signal }: KnownTask,
+) => ({
+  tokenizer: known ?? tokenizer,
+  vocabSize,
+  minCount,
+  signal,
+});
+
+const count = (rows: TokenRows): string => rows.count.toLocaleString('en-US');
+
+/** Lengths for batches of texts of up to `longest` tokens: halves of it, at least 16. */
+function lengthsUpTo(longest: number): number[] {
+  const lengths = [longest];
+  while (lengths[0] >= 32 && lengths.length < 6) lengths.unshift(Math.ceil(lengths[0] / 2));
+  return lengths;
+}
+
+/** Opens what the settings of a run name. Throws ConfigError and DataError. */
+export async function openTask(settings: TrainSettings, known: KnownTask = {}): Promise<Task> {
+  const kind = kinds[settings.objective];
+  const modelType = settings.modelType ?? kind.family;
+  if (!kind.architectures.includes(architectureOf(modelType))) {
+    throw new ConfigError(
+      `modelType ${modelType} cannot learn the objective ${settings.objective}, which needs ${kind.architectures
+        .map((name) =>
+          name === 'encoderDecoder' ? 'an encoder-decoder' : name === 'decoder' ? 'a decoder' : 'an encoder',
+        )
+        .join(' or ')}; use ${kind.family}`,
+    );
+  }
+  const { modelOf, objective, ...opened } = await kind.open(settings, known);
+  const kept = Object.keys({ ...dataEntries, ...objectiveEntries }) as (keyof TrainSettings)[];
+  return {
+    ...opened,
+    objective: objective as Task['objective'],
+    makeModel: () =>
+      modelOf(transformerConfig({ ...settings, modelType, vocabSize: opened.vocabSize } as never)),
+    settings: {
+      ...Object.fromEntries(kept.map((name) => [name, settings[name]])),
+      modelType,
+      sequenceLength: sequenceLengthFrom(settings),
+      labelNames: opened.labelNames,
+    },
+  };
+}

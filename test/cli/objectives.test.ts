@@ -1,0 +1,181 @@
+// The objectives on the command line: train, evaluate, and what a model of each is for.
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { temporaryFolder } from '../train/tiny.js';
+
+function commands(t: ExecutionContext) {
+  const folder = temporaryFolder(t);
+  const heddle = (...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> => {
+    const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
+      env: { ...process.env, HEDDLE_CACHE: join(folder, 'cache') },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (piece) => {
+      stdout += piece;
+    });
+    child.stderr.on('data', (piece) => {
+      stderr += piece;
+    });
+    return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
+  };
+  const write = (name: string, lines: readonly string[]): string => {
+    writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
+    return join(folder, name);
+  };
+  return { folder, heddle, write };
+}
+
+const sizes =
+  '--hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --max-position-embeddings 32 --batch-size 8'
+    .concat(' --device cpu --threads 1 --learning-rate 0.01 --warmup-steps 5')
+    .split(' ');
+const lines = Array.from(
+  { length: 120 },
+  (_, index) => `${'ab'[index % 2].repeat(3 + (index % 5))} loom ${index % 7}`,
+);
+const last = (output: string) => JSON.parse(output.trim().split('\n').at(-1)!);
+
+test.serial('pairs: train, evaluate, translate; generate and classify refuse by name', async (t) => {
+  const { folder, heddle, write } = commands(t);
+  const [source, target] = [
+    write('a.txt', lines),
+    write(
+      'b.txt',
+      lines.map((line) => line.toUpperCase()),
+    ),
+  ];
+  const files = ['--source', source, '--target', target, '--valid-source', source, '--valid-target', target];
+  const flags = ['--objective', 'sequence-to-sequence', ...files, '--tokens-per-batch', '256', ...sizes];
+  const run = join(folder, 'run');
+  const trained = await heddle('train', ...flags, '--max-steps', '30', '--out', run, '--json');
+  t.is(trained.code, 0, trained.stderr);
+  const resumed = await heddle('train', ...flags, '--max-steps', '40', '--out', run, '--resume', '--json');
+  t.is(resumed.code, 0, resumed.stderr);
+  t.is(last(resumed.stdout).step, 40);
+  const scored = await heddle('evaluate', run, '--json');
+  t.is(scored.code, 0, scored.stderr);
+  t.true(Math.abs(last(scored.stdout).loss - last(resumed.stdout).validLoss) < 1e-4);
+  t.regex((await heddle('evaluate', run)).stdout, /part +targets +loss +perplexity +accuracy/);
+  t.regex((await heddle('generate', run)).stderr, /continues no texts/);
+  t.regex((await heddle('classify', run, '--text', 'a')).stderr, /sequence-to-sequence; classify needs/);
+  t.is((await heddle('translate', run, '--text', 'aaa loom 1')).code, 0);
+  const shorter = write('c.txt', lines.slice(1));
+  const unequal = await heddle(
+    'train',
+    '--objective',
+    'sequence-to-sequence',
+    '--source',
+    source,
+    '--target',
+    shorter,
+  );
+  t.is(unequal.code, 2);
+  t.regex(unequal.stderr, /120 lines.*119/);
+});
+
+test.serial(
+  'labels: a classifier starts from a language model of the same text and names its classes',
+  async (t) => {
+    const { folder, heddle, write } = commands(t);
+    const text = write('text.txt', lines);
+    const pretrained = join(folder, 'pretrained');
+    const model = await heddle(
+      'train',
+      '--data',
+      text,
+      ...sizes,
+      '--max-steps',
+      '20',
+      '--out',
+      pretrained,
+      '--json',
+    );
+    t.is(model.code, 0, model.stderr);
+    const labelled = write(
+      'train.tsv',
+      lines.map((line) => `${line}\t${line[0] === 'a' ? 'warp' : 'weft'}`),
+    );
+    const run = join(folder, 'run');
+    const flags = [
+      '--objective',
+      'classification',
+      '--model-type',
+      'gpt2',
+      '--data',
+      labelled,
+      '--valid-data',
+      labelled,
+      ...sizes,
+    ];
+    const tuned = await heddle(
+      'train',
+      ...flags,
+      ...['--init-from', pretrained, '--freeze', 'embedding', '--layer-decay', '0.9'],
+      ...[
+        '--early-stopping-metric',
+        'accuracy',
+        '--pooling',
+        'mean',
+        '--max-steps',
+        '60',
+        '--out',
+        run,
+        '--json',
+      ],
+    );
+    t.is(tuned.code, 0, tuned.stderr);
+    const notice = JSON.parse(tuned.stdout.split('\n')[0]);
+    t.regex(notice.message, /tensors are those of .*pretrained; these start anew: score\.weight$/);
+    t.true(last(tuned.stdout).accuracy > 0.9);
+    const asked = await heddle('classify', run, '--text', 'aaaa loom 2', '--json');
+    t.is(last(asked.stdout).label, 'warp', asked.stderr);
+    const { probabilities } = last(asked.stdout);
+    t.true(Math.abs(probabilities.warp + probabilities.weft - 1) < 1e-6);
+    t.regex((await heddle('evaluate', run)).stdout, /valid +120 +0\.\d+ +(1\.0000|0\.9\d+) +/);
+    t.regex(readFileSync(join(run, 'metrics.jsonl'), 'utf8'), /"accuracy":/);
+  },
+);
+
+test.serial(
+  'masked tokens, spans, infilling and completions train; what does not fit is refused',
+  async (t) => {
+    const { folder, heddle, write } = commands(t);
+    const text = write('text.txt', lines);
+    const rows = write(
+      'rows.jsonl',
+      lines.map((line) => JSON.stringify({ prompt: line, completion: ` ${line[0]}` })),
+    );
+    const runs = [
+      ['masked', '--data', text, '--whole-words'],
+      ['span-corruption', '--data', text],
+      ['denoising', '--data', text],
+      ['completion', '--data', rows, '--valid-data', rows],
+    ];
+    for (const [objective, ...flags] of runs) {
+      const run = join(folder, objective);
+      const trained = await heddle(
+        'train',
+        '--objective',
+        objective,
+        ...flags,
+        ...sizes,
+        '--max-steps',
+        '6',
+        '--out',
+        run,
+        '--json',
+      );
+      t.is(trained.code, 0, trained.stderr);
+      const scored = await heddle('evaluate', run, '--json');
+      t.true(Math.abs(last(scored.stdout).loss - last(trained.stdout).validLoss) < 0.3, scored.stderr);
+    }
+    const planned = await heddle('plan', '--objective', 'masked', '--data', text, ...sizes, '--json');
+    t.true(JSON.parse(planned.stdout).parameterCount > 1000, planned.stderr);
+    const wrong = await heddle('train', '--objective', 'masked', '--model-type', 'llama', '--data', text);
+    t.is(wrong.code, 2);
+    t.regex(wrong.stderr, /llama cannot learn the objective masked, which needs an encoder; use bert/);
+  },
+);
