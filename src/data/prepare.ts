@@ -13,7 +13,6 @@ import {
   tokenizerFromJSON,
   tokenizerSha256,
 } from '../text/vocabulary.js';
-import { plainText } from '../text/wikitext.js';
 import { defaultCacheFolder } from './cacheFolder.js';
 import type { Corpus, CorpusDocument } from './corpora.js';
 import type { DataProgress, WorkOptions } from './progress.js';
@@ -204,11 +203,11 @@ async function* oneOf(text: string): AsyncGenerator<string> {
 /** The rules of text8 deal with mark-up themselves. Empty pieces are left out. */
 async function* cleaned(
   raw: AsyncIterable<string>,
-  { markup }: CorpusDocument,
+  document: CorpusDocument,
   clean: Cleaning,
 ): AsyncGenerator<string> {
   for await (const piece of clean === 'text8' ? cleanPieces(raw) : raw) {
-    const text = markup === 'wikitext' && clean !== 'text8' ? plainText(piece) : piece;
+    const text = clean !== 'text8' && document.plainText ? document.plainText(piece) : piece;
     if (text !== '') yield text;
   }
 }

@@ -1,91 +1,71 @@
-import { spawn } from 'node:child_process';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DataError } from '../errors.js';
 import { decodeUtf8 } from '../text/utf8.js';
-import type { Corpus, CorpusDocument } from './corpora.js';
+import { plainText } from '../text/wikitext.js';
+import { bunzip2 } from './bzip2.js';
+import type { Corpus } from './corpora.js';
+import { bytesOf } from './numberedLines.js';
 
 /** The largest articles have some 2 MB. */
 const longestPage = 2 ** 24;
+/** What stands before the first page names the site's namespaces: some 5 kB. */
+const longestHead = 2 ** 18;
 
 export const isWikipediaDump = (path: string): boolean => /\.xml(\.bz2)?$/i.test(path);
 
 /**
- * A dump of Wikipedia's articles as MediaWiki exports them, `.xml` or `.xml.bz2` (by the program bzip2), read as a stream. Every
- * article is a text of its own; redirects and pages outside the namespace of articles are passed over. What comes is mark-up.
+ * A dump of Wikipedia's articles as MediaWiki exports them, `.xml` or `.xml.bz2`, read as a stream: memory does not grow with the
+ * dump. Every article is a text of its own; redirects and pages outside the namespace of articles are passed over. What comes is
+ * mark-up, which `plainText` takes away.
+ *
+ * @throws DataError where the file is no such dump, was cut off or is damaged
  */
 export async function openWikipediaDump(path: string): Promise<Corpus> {
   const { size, mtimeMs } = await stat(path);
-  const document: CorpusDocument = {
-    name: path,
-    bytes: size,
-    markup: 'wikitext',
-    texts: (onBytes) => articles(decodeUtf8(dumpBytes(path, onBytes), path), path),
-    pieces: (onBytes) => articles(decodeUtf8(dumpBytes(path, onBytes), path), path),
-  };
+  const texts = (onBytes?: (bytes: number) => void) =>
+    articles(decodeUtf8(dumpBytes(path, onBytes), path), path);
+  const hidden = hiddenNamespaces(await headOf(decodeUtf8(dumpBytes(path), path), path));
   return {
     name: path,
     inputs: [{ path: resolve(path), bytes: size, modified: mtimeMs }],
-    documents: [document],
+    documents: [
+      { name: path, bytes: size, pieces: texts, texts, plainText: (text) => plainText(text, hidden) },
+    ],
   };
 }
 
 async function* dumpBytes(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-  const file = fileBytes(path, onBytes);
-  yield* /\.bz2$/i.test(path) ? bunzip(path, file) : file;
+  const file = bytesOf(path, onBytes);
+  yield* /\.bz2$/i.test(path) ? bunzip2(file, path) : file;
 }
 
-async function* fileBytes(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const piece of createReadStream(path, { highWaterMark: 2 ** 18 })) {
-      onBytes?.(piece.length);
-      yield piece;
-    }
-  } catch (cause) {
-    throw new DataError(`cannot read ${path}: ${(cause as Error).message}`, { path }, { cause });
+/** What stands before the first page. */
+async function headOf(xml: AsyncIterable<string>, path: string): Promise<string> {
+  const refuse = (why: string): DataError =>
+    new DataError(
+      `${path} ${why}; a dump is an XML file as from dumps.wikimedia.org, such as enwiki-latest-pages-articles.xml.bz2`,
+      { path },
+    );
+  let head = '';
+  for await (const piece of xml) {
+    head += piece;
+    const end = head.indexOf('<page>');
+    if (end < 0 && head.length <= longestHead) continue;
+    head = head.slice(0, end < 0 ? longestHead : end);
+    break;
   }
+  // Entities of a document's own could be made to grow without bound; a dump has none.
+  if (/<!(?:doctype|entity)/i.test(head))
+    throw refuse('declares a document type, which is not read and no dump has');
+  if (!/^\s*(?:<\?xml[^<>]*>\s*)?<mediawiki[\s>]/.test(head)) throw refuse('does not begin with <mediawiki>');
+  return head;
 }
 
-/** Decompresses by the program bzip2, a process of its own: several times as fast as JavaScript, and beside it. */
-async function* bunzip(path: string, compressed: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const child = spawn('bzip2', ['-dc'], { stdio: ['pipe', 'pipe', 'pipe'] });
-  let complaint = '';
-  child.stderr.on('data', (piece) => {
-    if (complaint.length < 500) complaint += piece;
-  });
-  const ended = new Promise<Error | undefined>((done) => {
-    child.on('error', done);
-    child.on('close', (code) => done(code === 0 ? undefined : new Error(complaint.trim() || `code ${code}`)));
-  });
-  child.stdin.on('error', () => {}); // it ended before its input did, and says why
-  const feeding = feed(compressed, child.stdin).catch((error: Error) => {
-    child.kill();
-    return error;
-  });
-  try {
-    yield* child.stdout;
-    const failure = (await feeding) ?? (await ended);
-    if (!failure) return;
-    if (failure instanceof DataError) throw failure;
-    const why =
-      (failure as NodeJS.ErrnoException).code === 'ENOENT'
-        ? 'the program bzip2 is not installed; install it, or decompress the file and give the .xml'
-        : `bzip2 says: ${failure.message.replace(/\s+/g, ' ')}`;
-    throw new DataError(`cannot decompress ${path}: ${why}`, { path }, { cause: failure });
-  } finally {
-    child.kill();
-  }
-}
-
-async function feed(pieces: AsyncIterable<Uint8Array>, into: NodeJS.WritableStream): Promise<undefined> {
-  const broken = new Promise<void>((done) => into.once('close', done));
-  for await (const piece of pieces) {
-    if (!into.writable) return undefined;
-    if (!into.write(piece)) await Promise.race([new Promise((done) => into.once('drain', done)), broken]);
-  }
-  into.end();
-  return undefined;
+/** Names of the namespaces of media, files and categories in the language of the dump. */
+function hiddenNamespaces(head: string): string[] {
+  const names = head.matchAll(/<namespace\s[^<>]{0,200}?key="(-2|6|14)"[^<>]{0,200}>([^<>]{1,100})</g);
+  return Array.from(names, ([, , name]) => unescaped(name));
 }
 
 /**
@@ -103,8 +83,8 @@ async function* articles(xml: AsyncIterable<string>, path: string): AsyncGenerat
       const end = start < 0 ? -1 : buffer.indexOf('</page>', start);
       if (end < 0) {
         // What may be the beginning of a tag stays.
-        buffer =
-          start < 0 ? buffer.slice(Math.max(at, buffer.length - '<page>'.length + 1)) : buffer.slice(start);
+        const rest = start < 0 ? Math.max(at, buffer.length - '<page>'.length + 1) : start;
+        buffer = buffer.slice(rest);
         break;
       }
       pages++;
@@ -121,17 +101,12 @@ async function* articles(xml: AsyncIterable<string>, path: string): AsyncGenerat
   }
   if (buffer.startsWith('<page>'))
     throw new DataError(`${path} ends within page ${pages + 1}; it was cut off`, { path });
-  if (pages === 0) {
-    throw new DataError(
-      `${path} holds no <page>; a dump is an XML file as from dumps.wikimedia.org, such as enwiki-latest-pages-articles.xml.bz2`,
-      { path },
-    );
-  }
+  if (pages === 0) throw new DataError(`${path} holds no <page>`, { path });
 }
 
 /** The mark-up of a page that is an article and no redirect. */
 function articleOf(page: string): string | undefined {
-  const textStart = page.indexOf('<text');
+  const textStart = page.search(/<text[\s/>]/);
   const head = textStart < 0 ? page : page.slice(0, textStart);
   if (!head.includes('<ns>0</ns>') || head.includes('<redirect')) return undefined;
   const begin = page.indexOf('>', textStart) + 1;
@@ -142,5 +117,11 @@ function articleOf(page: string): string | undefined {
 }
 
 const characters: Readonly<Record<string, string>> = { lt: '<', gt: '>', quot: '"', apos: "'", amp: '&' };
+
+/** XML's own entities and &#39; and the like, each of which stands for one character. */
 const unescaped = (text: string): string =>
-  text.replace(/&(lt|gt|quot|apos|amp);/g, (_, name) => characters[name]);
+  text.replace(/&(?:(lt|gt|quot|apos|amp)|#(\d{1,7}));/g, (whole, name?: string, code?: string) => {
+    if (name !== undefined) return characters[name];
+    const point = Number(code);
+    return point <= 0x10ffff && !(point >= 0xd800 && point <= 0xdfff) ? String.fromCodePoint(point) : whole;
+  });

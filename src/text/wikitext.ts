@@ -4,6 +4,8 @@
 /** Deeper mark-up is taken as text. */
 const deepest = 64;
 
+const englishHidden = ['file', 'image', 'media', 'category'];
+
 /** Elements that go with all they hold. */
 const droppedElements = [
   'ref',
@@ -41,10 +43,16 @@ const entities: Readonly<Record<string, string>> = {
   shy: '',
 };
 
-/** The plain text of an article; paragraphs are parted by an empty line. */
-export function plainText(wikitext: string): string {
-  const text = resolveLinks(dropElements(wikitext))
-    .replace(/\[(?:https?:|ftp:)?\/\/[^\s\]]{1,2000}(?: ([^\]\n]{0,2000}))?\]/g, '$1')
+/**
+ * The plain text of an article; paragraphs are parted by an empty line.
+ *
+ * @param hiddenNamespaces what links to media, files and categories begin with, beside English names
+ */
+export function plainText(wikitext: string, hiddenNamespaces: readonly string[] = []): string {
+  const hidden = new Set([...englishHidden, ...hiddenNamespaces.map((name) => name.toLowerCase())]);
+  // No expression goes past where it could begin anew, so that each is linear.
+  const text = resolveLinks(dropElements(wikitext), hidden)
+    .replace(/\[(?:https?:|ftp:)?\/\/[^\s[\]]{1,2000}(?: ([^[\]\n]{0,2000}))?\]/g, '$1')
     .replace(/<\/?[a-z][^<>]{0,1000}>/gi, '')
     .replace(/'{2,5}/g, '')
     .replace(/__[A-Z]{2,30}__/g, '')
@@ -104,7 +112,7 @@ type Opener = '[[' | '{{' | '{|';
 const closers: Readonly<Record<Opener, string>> = { '[[': ']]', '{{': '}}', '{|': '|}' };
 
 /** Replaces links by what they show; templates and tables go, whatever is in them. */
-function resolveLinks(text: string): string {
+function resolveLinks(text: string, hidden: ReadonlySet<string>): string {
   const open: { opener: Opener; outside: string }[] = [];
   let current = '';
   let at = 0;
@@ -119,7 +127,7 @@ function resolveLinks(text: string): string {
       current = '';
     } else if (top && sign === closers[top.opener]) {
       open.pop();
-      current = top.outside + (top.opener === '[[' ? shownByLink(current) : '');
+      current = top.outside + (top.opener === '[[' ? shownByLink(current, hidden) : '');
     } else if (sign === '|}' && text[at] === '}') {
       // The end of a template's last, empty argument: {{name|}}.
       at--;
@@ -132,10 +140,11 @@ function resolveLinks(text: string): string {
 }
 
 /** What stands in a link's place: its label, its target, or nothing for images, categories and other languages. */
-function shownByLink(content: string): string {
+function shownByLink(content: string, hidden: ReadonlySet<string>): string {
   const bar = content.indexOf('|');
   const target = bar < 0 ? content : content.slice(0, bar);
-  if (/^\s*(?:file|image|media|category)\s*:/i.test(target)) return '';
-  if (/^[a-z]{2,3}(?:-[a-z]{2,12})?:/.test(target)) return ''; // [[de:Name]]
+  const colon = target.indexOf(':');
+  if (colon > 0 && hidden.has(target.slice(0, colon).trim().toLowerCase())) return '';
+  if (/^[a-z]{2,3}(?:-[a-z]{2,12}){0,2}:/.test(target)) return ''; // [[de:Name]], [[zh-min-nan:Name]]
   return bar < 0 ? target.replace(/^\s*:/, '') : content.slice(content.lastIndexOf('|') + 1);
 }
