@@ -55,8 +55,8 @@ export const classify = defineCommand({
         `${folder} was trained for the objective ${settings.objective}; classify needs one trained with --objective classification`,
       );
     }
-    const { tokenizer } = trained;
-    const { objective, vocabSize } = classifierFor(settings, tokenizer, labelNames.length);
+    const { tokenizer, vocabSize } = trained;
+    const { objective } = classifierFor(settings, tokenizer, labelNames.length);
     const programs = await trained.load(objective as never, { batchSize: 1, vocabSize });
     if (given === undefined && process.stdin.isTTY)
       throw new ConfigError('give a text with --text, or lines on standard input');

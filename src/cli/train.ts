@@ -1,4 +1,4 @@
-import { tokenizerOf } from '../evaluate/trainedModel.js';
+import { baseOf } from '../evaluate/trainedModel.js';
 import { decayLearningRates, freeze } from '../models/fineTuning.js';
 import type { Device } from '../runtime/session.js';
 import { clipFrom, optimizerFrom } from '../train/fromSettings.js';
@@ -19,8 +19,9 @@ export const train = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     const { batchSize, maxSteps, out } = settings;
     const onProgress = settings.json ? undefined : dataProgress(stderr);
-    const tokenizer = settings.initFrom === undefined ? undefined : await tokenizerOf(settings.initFrom);
-    const task = await openTask(settings, { tokenizer, signal, onProgress });
+    const base = settings.initFrom === undefined ? undefined : await baseOf(settings.initFrom);
+    const { tokenizer, vocabSize: baseVocabSize } = base ?? {};
+    const task = await openTask(settings, { tokenizer, vocabSize: baseVocabSize, signal, onProgress });
     const { objective, data, vocabSize } = task;
     const model = task.makeModel();
     if (settings.layerDecay < 1) decayLearningRates(model, settings.layerDecay);

@@ -114,7 +114,7 @@ export class RunState {
   async adoptWeights({ folder }: Pick<Checkpoint, 'folder'>): Promise<{ taken: number; missing: string[] }> {
     const missing: string[] = [];
     await readTensors(
-      `${folder}/${weightsName}`,
+      folder,
       this.tensors,
       (offset, values) => this.session.write('parameters', offset, values),
       (name) => missing.push(name),

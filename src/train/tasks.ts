@@ -26,7 +26,7 @@ import { masked } from '../objectives/masked.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { pairBuckets, sequenceToSequence } from '../objectives/sequenceToSequence.js';
 import { denoising, spanCorruption } from '../objectives/spanCorruption.js';
-import { appendTokens } from '../text/appendedTokens.js';
+import { appendTokens, modelTokens } from '../text/appendedTokens.js';
 import type { SpecialTokenName } from '../text/specialTokens.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { sequenceLengthFrom } from './fromSettings.js';
@@ -54,6 +54,8 @@ export interface Task {
 export interface KnownTask extends WorkOptions {
   readonly tokenizer?: Tokenizer;
   readonly labelNames?: readonly string[];
+  /** Of the model. Tokens behind those the objective knows, such as the sentinels of its pre-training, stay in its tables. */
+  readonly vocabSize?: number;
 }
 
 type Opened = Omit<Task, 'settings' | 'makeModel' | 'objective'> & {
@@ -77,8 +79,9 @@ async function openText(
   specialTokens: readonly SpecialTokenName[] = [],
 ): Promise<{ data: TextData; size: string }> {
   const { data: name, tokenizer, vocabSize, minCount, clean, split } = settings;
+  const { tokenizer: knownTokenizer = tokenizer, signal, onProgress } = known;
   const building = { vocabSize, minCount, specialTokens, clean, split };
-  const data = await textData(name, { ...building, ...known, tokenizer: known.tokenizer ?? tokenizer });
+  const data = await textData(name, { ...building, tokenizer: knownTokenizer, signal, onProgress });
   return { data, size: `${data.source.count.toLocaleString('en-US')} tokens of ${name}` };
 }
 
@@ -101,8 +104,8 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     architectures: ['encoder'],
     family: 'bert',
     async open(settings, known) {
-      const { data, size } = await openText(settings, known, ['mask', 'cls']);
-      const { ids, vocabSize } = appendTokens(data.tokenizer, ['mask', 'cls']);
+      const { data, size } = await openText(settings, known, modelTokens.encoder);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, modelTokens.encoder);
       const { maskProbability: probability, wholeWords } = settings;
       const objective = masked({
         sequenceLength: sequenceLengthFrom(settings),
@@ -128,7 +131,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const train = { source, target };
       const valid = validSource && validTarget ? { source: validSource, target: validTarget } : undefined;
       const data = await pairData({ train, ...(valid && { valid }) }, rowOptions(settings, known));
-      const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos']);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, modelTokens.encoderDecoder);
       const buckets = pairBuckets(data.parts.train!, {
         tokensPerBatch,
         maxLength: sequenceLengthFrom(settings),
@@ -184,7 +187,7 @@ export function classifierFor(
 ): { objective: Objective<ClassificationModel, LabelledData>; vocabSize: number } {
   const isEncoder = architectureOf(settings.modelType ?? kinds.classification.family) === 'encoder';
   // Both tokens of a masked language model, so that a classifier can start from one.
-  const { ids, vocabSize } = appendTokens(tokenizer, isEncoder ? ['mask', 'cls'] : []);
+  const { ids, vocabSize } = appendTokens(tokenizer, isEncoder ? modelTokens.encoder : []);
   const lengths = lengthsUpTo(sequenceLengthFrom(settings));
   const { labelSmoothing } = settings;
   return { objective: classification({ numLabels, lengths, cls: ids.cls, labelSmoothing }), vocabSize };
@@ -195,8 +198,8 @@ function corruptionKind(names: readonly string[]): Kind {
     architectures: ['encoderDecoder'],
     family: 'bart',
     async open(settings, known) {
-      const { data, size } = await openText(settings, known, ['bos', 'eos']);
-      const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos', ...names]);
+      const { data, size } = await openText(settings, known, modelTokens.encoderDecoder);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, [...modelTokens.encoderDecoder, ...names]);
       const { noiseDensity, meanSpanLength, labelSmoothing } = settings;
       const sequenceLength = sequenceLengthFrom(settings) - 1; // leaves room for the end of the target
       const density = noiseDensity === undefined ? {} : { noiseDensity };
@@ -253,12 +256,13 @@ export async function openTask(settings: TrainSettings, known: KnownTask = {}): 
     );
   }
   const { modelOf, objective, ...opened } = await kind.open(settings, known);
+  const vocabSize = Math.max(opened.vocabSize, known.vocabSize ?? 0);
   const kept = Object.keys({ ...dataEntries, ...objectiveEntries }) as (keyof TrainSettings)[];
   return {
     ...opened,
+    vocabSize,
     objective: objective as Task['objective'],
-    makeModel: () =>
-      modelOf(transformerConfig({ ...settings, modelType, vocabSize: opened.vocabSize } as never)),
+    makeModel: () => modelOf(transformerConfig({ ...settings, modelType, vocabSize } as never)),
     settings: {
       ...Object.fromEntries(kept.map((name) => [name, settings[name]])),
       modelType,

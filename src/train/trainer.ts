@@ -17,6 +17,7 @@ import { type Completion, type GenerateOptions, Generator } from '../generate/ge
 import type { LanguageModel } from '../models/decoder.js';
 import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
+import { extendTokenizer, modelTokens } from '../text/appendedTokens.js';
 import { EarlyStopping, watchedOf } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
 import { changedMatmulChoices } from './matmulChoices.js';
@@ -65,7 +66,8 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     if (objective.continuesTexts && data.tokenizer) {
       const languageModel = model as unknown as LanguageModel;
       const context = languageModel.maxPositionEmbeddings ?? longestRow(objective.buckets(batchSize));
-      this.generator = new Generator(session, languageModel, table, data.tokenizer, context, precision);
+      const tokenizer = extendTokenizer(data.tokenizer, modelTokens.decoder, this.stepper.vocabSize);
+      this.generator = new Generator(session, languageModel, table, tokenizer, context, precision);
     }
   }
 

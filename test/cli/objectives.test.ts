@@ -77,6 +77,41 @@ test.serial('pairs: train, evaluate, translate; generate and classify refuse by 
 });
 
 test.serial(
+  'tokens that training appended to a tokenizer are no bar to translating, nor to fine-tuning',
+  async (t) => {
+    const { folder, heddle, write } = commands(t);
+    const text = write('text.txt', lines);
+    const tokenizer = join(folder, 'characters.json');
+    const learnt = await heddle('tokenizer', 'train', 'characters', '--data', text, '--out', tokenizer);
+    t.is(learnt.code, 0, learnt.stderr);
+    const [base, run] = [join(folder, 'base'), join(folder, 'run')];
+    const denoised = await heddle(
+      ...['train', '--objective', 'denoising', '--data', text, '--tokenizer', tokenizer, ...sizes],
+      ...['--max-steps', '10', '--out', base, '--json'],
+    );
+    t.is(denoised.code, 0, denoised.stderr);
+    t.is((await heddle('translate', base, '--text', 'aaa loom 1')).code, 0, 'bos, eos and mask are appended');
+    const pairs = ['--source', text, '--target', text, '--valid-source', text, '--valid-target', text];
+    const flags = ['--objective', 'sequence-to-sequence', ...pairs, '--model-type', 'bart', ...sizes];
+    const tuned = await heddle(
+      ...['train', ...flags, '--tokens-per-batch', '512', '--init-from', base],
+      ...['--max-steps', '120', '--out', run, '--json'],
+    );
+    t.is(tuned.code, 0, tuned.stderr);
+    t.regex(
+      JSON.parse(tuned.stdout.split('\n')[0]).message,
+      /tensors are those of .*base$/,
+      'the mask has its row',
+    );
+    const said = await heddle('translate', run, '--text', lines[3], '--num-beams', '1', '--json');
+    t.is(said.code, 0, said.stderr);
+    t.true(JSON.parse(said.stdout.split('\n')[0]).hypotheses[0].text.includes('loom'), said.stdout);
+    const scored = await heddle('evaluate', run, '--json');
+    t.true(Math.abs(last(scored.stdout).loss - last(tuned.stdout).validLoss) < 1e-4, scored.stderr);
+  },
+);
+
+test.serial(
   'labels: a classifier starts from a language model of the same text and names its classes',
   async (t) => {
     const { folder, heddle, write } = commands(t);
