@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0x1e5b8edcbc589eb6ull;
+constexpr uint64_t OPS_HASH = 0x3df335275e8c8e6dull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -26,6 +26,7 @@ struct GatedActivationBackwardAttributes { ActivationKind kind; };
 struct DropoutAttributes { float probability; int32_t site; };
 struct FillAttributes { float value; };
 struct EmbeddingBackwardAttributes { int32_t rows; };
+struct OneHotAttributes { int32_t size; };
 struct PositionsAttributes { int32_t length; };
 struct ArangeAttributes { int32_t length; };
 struct SinusoidalAttributes { int32_t size; };
@@ -67,6 +68,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(cast, "* real", "* result", 0, 0) \
   X(embedding, "* i32;V C real", "* C real", 0, 0) \
   X(embedding_backward, "N i32;N C real;V C ?", "V C", 4, 0) \
+  X(one_hot, "* i32", "* C result", 4, 0) \
   X(positions, "B i32", "B T i32", 4, 0) \
   X(arange, "", "N i32", 4, 0) \
   X(sinusoidal, "* i32", "* C", 4, 0) \
@@ -112,6 +114,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(cast, "", "0") \
   X(embedding, "", "0") \
   X(embedding_backward, "i32", "4") \
+  X(one_hot, "i32", "0") \
   X(positions, "i32", "0") \
   X(arange, "i32", "0") \
   X(sinusoidal, "i32", "0") \
@@ -132,6 +135,6 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(penalize_repetition, "", "0") \
   X(skip_gram, "i32 i32", "0 0") \
 
-constexpr int OP_COUNT = 42;
+constexpr int OP_COUNT = 43;
 
 }  // namespace heddle

@@ -35,7 +35,7 @@ export const prepare = defineCommand({
     });
     const { source, reused } = prepared;
     const { vocabSize } = prepared.tokenizer;
-    const documents = corpus.documents.length;
+    const documents = source.documents().length;
     if (settings.json) {
       const report = {
         data: settings.data,

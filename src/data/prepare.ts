@@ -14,7 +14,7 @@ import {
   tokenizerSha256,
 } from '../text/vocabulary.js';
 import { defaultCacheFolder } from './cacheFolder.js';
-import type { Corpus } from './corpora.js';
+import type { Corpus, CorpusDocument } from './corpora.js';
 import type { DataProgress, WorkOptions } from './progress.js';
 import { TokenFile } from './tokenFile.js';
 import { TokenFileWriter } from './tokenFileWriter.js';
@@ -164,23 +164,50 @@ async function* readCorpus(
   let done = 0;
   let offset = 0;
   let lastCharacter = separator;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    onProgress?.({ stage, done, total });
+  };
   for (const document of corpus.documents) {
-    const raw = document.pieces((bytes) => {
-      done += bytes;
-      onProgress?.({ stage, done, total });
-    });
-    let begins = true;
-    for await (const text of clean === 'text8' ? cleanPieces(raw) : raw) {
-      signal?.throwIfAborted();
-      if (begins && lastCharacter !== separator) yield { text: separator, begins: false, offset: offset++ };
-      yield { text, begins, offset };
-      begins = false;
-      offset += text.length;
-      lastCharacter = text.slice(-1);
+    for await (const raw of textsOf(document, onBytes)) {
+      let begins = true;
+      for await (const text of cleaned(raw, document, clean)) {
+        signal?.throwIfAborted();
+        if (begins && lastCharacter !== separator) yield { text: separator, begins: false, offset: offset++ };
+        yield { text, begins, offset };
+        begins = false;
+        offset += text.length;
+        lastCharacter = text.slice(-1);
+      }
     }
   }
   if (offset === 0) {
     const why = clean === 'text8' ? ' that is left when it is cleaned' : '';
     throw new DataError(`the corpus ${corpus.name} holds no text${why}`, { corpus: corpus.name });
+  }
+}
+
+/** Each text of a document, in pieces. */
+async function* textsOf(
+  document: CorpusDocument,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<AsyncIterable<string>> {
+  if (!document.texts) yield document.pieces(onBytes);
+  else for await (const text of document.texts(onBytes)) yield oneOf(text);
+}
+
+async function* oneOf(text: string): AsyncGenerator<string> {
+  yield text;
+}
+
+/** The rules of text8 deal with mark-up themselves. Empty pieces are left out. */
+async function* cleaned(
+  raw: AsyncIterable<string>,
+  document: CorpusDocument,
+  clean: Cleaning,
+): AsyncGenerator<string> {
+  for await (const piece of clean === 'text8' ? cleanPieces(raw) : raw) {
+    const text = clean !== 'text8' && document.plainText ? document.plainText(piece) : piece;
+    if (text !== '') yield text;
   }
 }

@@ -28,6 +28,19 @@ export const embeddingBackwardOp = defineOp('embedding_backward', {
 /** Rows of a table [V, C] by their numbers [...]: gives [..., C]. A number outside 0..V-1 gives zeros. */
 export const embedding = (ids: Operand, table: Operand): Tensor => embeddingOp([ids, table])[0];
 
+const oneHotOp = defineOp('one_hot', {
+  inputs: { ids: '* i32' },
+  outputs: { y: '* C result' },
+  attributes: { size: 'i32' },
+  bind: ({ size }) => ({ C: size as number }),
+});
+
+/**
+ * Ids [...] as vectors [..., size] of zeros with a one at place id; an id outside 0..size-1 gives zeros. Times a table it is
+ * `embedding` of the table, which moves as much less memory as the table has rows.
+ */
+export const oneHot = (ids: Operand, size: number): Tensor => oneHotOp([ids], { size })[0];
+
 const positionsOp = defineOp('positions', {
   inputs: { starts: 'B i32' },
   outputs: { y: 'B T i32' },

@@ -20,7 +20,7 @@ import { defaults } from './trainerOptions.js';
 export const dataEntries = {
   data: v.optional(
     text(
-      'Corpus: text8, sotu, a text file or a folder of text files; a .tsv or .jsonl file for objectives with rows',
+      'Corpus: text8, sotu, a text file, a folder of text files, a .jsonl file with a text a line, or a dump of Wikipedia (.xml, .xml.bz2); a .tsv or .jsonl file for objectives with rows',
     ),
     'sotu',
   ),

@@ -5,11 +5,13 @@ import {
   arange,
   embedding,
   matmul,
+  oneHot,
   positionsFrom,
   reshape,
   rotary,
   sinusoidal,
   split,
+  subtract,
   transpose,
 } from '#src/ops/index.js';
 import { exactly, integers, normal, type Sample } from '../sample.js';
@@ -40,6 +42,36 @@ const lookups: Sample[] = [
     name: 'embedding: tied to a classifier',
     inputs: { ids: integers([2, 9], 0, 12), table: normal([12, 10]) },
     build: ({ ids, table }) => ({ y: matmul(embedding(ids, table), transpose(table)) }),
+    gradient: 'smooth',
+  },
+];
+
+const oneHots: Sample[] = [
+  {
+    name: 'one_hot: ids that are there and ids that are not',
+    inputs: { ids: integers([2, 3, 5], -2, 8) },
+    build: ({ ids }) => ({ y: oneHot(ids, 6) }),
+    gradient: 'none',
+  },
+  {
+    name: 'one_hot: a single class',
+    inputs: { ids: integers([4], 0, 1) },
+    build: ({ ids }) => ({ y: oneHot(ids, 1) }),
+    gradient: 'none',
+  },
+  {
+    name: 'one_hot: more rows than a task takes',
+    inputs: { ids: integers([700], 0, 97) },
+    build: ({ ids }) => ({ y: oneHot(ids, 97) }),
+    gradient: 'none',
+  },
+  {
+    name: 'one_hot: times a table, less what embedding looks up, is zero',
+    inputs: { ids: integers([3, 17], -1, 13), table: normal([13, 7]) },
+    build: ({ ids, table }) => ({
+      product: matmul(oneHot(ids, 13), table),
+      difference: subtract(matmul(oneHot(ids, 13), table), embedding(ids, table)),
+    }),
     gradient: 'smooth',
   },
 ];
@@ -94,4 +126,4 @@ const rotations: Sample[] = [
   },
 ];
 
-export const embeddingSamples: readonly Sample[] = [...lookups, ...positions, ...rotations];
+export const embeddingSamples: readonly Sample[] = [...lookups, ...oneHots, ...positions, ...rotations];
