@@ -21,7 +21,7 @@ import { EncoderDecoder } from '../models/encoderDecoder.js';
 import type { Module } from '../nn/index.js';
 import { causal } from '../objectives/causal.js';
 import { type ClassificationModel, classification } from '../objectives/classification.js';
-import { completion } from '../objectives/completion.js';
+import { completion, completionEnd } from '../objectives/completion.js';
 import { masked } from '../objectives/masked.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { pairBuckets, sequenceToSequence } from '../objectives/sequenceToSequence.js';
@@ -166,8 +166,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const files = partFiles(settings.data, settings.validData);
       const data = await promptCompletionData(files, rowOptions(settings, known));
       const { tokenizer } = data;
-      // Without a token for it a completion ends with its line, so that the vocabulary stays that of the pretrained model.
-      const eos = tokenizer.specialTokens.eos ?? tokenizer.encode('\n')[0];
+      const eos = completionEnd(tokenizer);
       const { labelSmoothing } = settings;
       const objective = completion({
         lengths: lengthsUpTo(sequenceLengthFrom(settings)),
