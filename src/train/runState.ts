@@ -46,6 +46,8 @@ export class RunState {
     private readonly mirror: ParameterMirror,
     private readonly tokenizer: Tokenizer | undefined,
     private readonly settings: Readonly<Record<string, unknown>>,
+    /** JSON of the objective's own, by the name of its file. */
+    private readonly objectiveFiles: Readonly<Record<string, unknown>> = {},
   ) {
     this.tensors = checkpointTensors(model, table);
   }
@@ -66,6 +68,7 @@ export class RunState {
       { name: 'config.json', json: isConfigured(this.model) ? toConfigJson(this.model) : {} },
       ...(this.tokenizer ? [{ name: 'tokenizer.json', json: this.tokenizer.toJSON() }] : []),
       { name: 'settings.json', json: this.settings },
+      ...Object.entries(this.objectiveFiles).map(([name, json]) => ({ name, json })),
       { name: weightsName, write: (path) => writeSafetensors(path, sources, { format: 'pt' }) },
     ];
   }
