@@ -18,6 +18,8 @@ export {
 } from './evaluate/wordVectors.js';
 export type { BeamOptions, Hypothesis } from './generate/beamSearch.js';
 export type { Completion, GeneratedToken, GenerateOptions } from './generate/generate.js';
+export { mergeCheckpoint } from './generate/mergeCheckpoint.js';
+export type { PretrainedOptions } from './generate/openModel.js';
 export { PretrainedModel, PretrainedTranslator } from './generate/pretrained.js';
 export { Graph } from './graph/graph.js';
 export { defineOp } from './graph/op.js';
@@ -25,6 +27,12 @@ export { Tensor } from './graph/tensor.js';
 export { isTraining } from './graph/trace.js';
 export { diagnose } from './inspect/doctor.js';
 export { planTraining, type TrainingPlan } from './inspect/plan.js';
+export {
+  addAdapters,
+  isAdapter,
+  type LowRankOptions,
+  mergeAdapters,
+} from './models/adapters.js';
 export {
   Classifier,
   type ClassifierConfig,
@@ -50,6 +58,12 @@ export {
   type MaskedLanguageModelInputs,
 } from './models/encoder.js';
 export { type DecodeInputs, type EncodeInputs, EncoderDecoder } from './models/encoderDecoder.js';
+export {
+  decayLearningRates,
+  freeze,
+  scaleLearningRates,
+  trainableCount,
+} from './models/fineTuning.js';
 export {
   type ConfiguredModel,
   languageModel,

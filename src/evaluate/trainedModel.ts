@@ -1,26 +1,14 @@
-import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
+import { readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { CheckpointError } from '../errors.js';
 import { type OpenedModel, openModel, type PretrainedOptions } from '../generate/openModel.js';
-import type { AnyTransformerConfig } from '../models/config.js';
-import { fromConfigJson, vocabSizeOf } from '../models/huggingFace.js';
+import { vocabSizeOf } from '../models/huggingFace.js';
 import type { Module } from '../nn/index.js';
 import { featuresFile } from '../objectives/bagOfWords.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import { BagOfWords } from '../text/bagOfWords.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { tokenizerFromJSON } from '../text/vocabulary.js';
 import { evaluationPrograms } from './program.js';
-
-/** What a run that starts from a run or checkpoint takes over beside its weights. Throws CheckpointError. */
-export async function baseOf(
-  path: string,
-): Promise<{ tokenizer: Tokenizer; config: AnyTransformerConfig; vocabSize: number }> {
-  const checkpoint = await openCheckpoint(path);
-  const config = fromConfigJson(await readCheckpointJson(checkpoint, 'config.json'));
-  const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
-  return { tokenizer, config, vocabSize: config.vocabSize };
-}
 
 /** A model of any kind in a session of its own, ready to be scored by the objective it was trained for. */
 export class TrainedModel {

@@ -1,12 +1,13 @@
 import { Decoder } from '../models/decoder.js';
 import { EncoderDecoder } from '../models/encoderDecoder.js';
 import type { ConfiguredModel } from '../models/huggingFace.js';
-import type { ParameterTable } from '../models/parameterTable.js';
-import type { Session, SessionOptions } from '../runtime/session.js';
+import { completionEnd } from '../objectives/completion.js';
+import type { Session } from '../runtime/session.js';
 import type { Precision } from '../shape/dtype.js';
 import { extendTokenizer, modelTokens } from '../text/appendedTokens.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { BeamOptions, Hypothesis } from './beamSearch.js';
+import type { EndOptions } from './ends.js';
 import { type Completion, type GenerateOptions, Generator } from './generate.js';
 import { type OpenedModel, openModel, type PretrainedOptions, type Use } from './openModel.js';
 import { type TranslateOptions, Translator } from './translate.js';
@@ -21,23 +22,35 @@ const translating: Use<EncoderDecoder> = {
 };
 
 /** A trained language model, ready to score and to continue texts. */
-export class PretrainedModel implements OpenedModel<Decoder> {
-  readonly session: Session;
+export class PretrainedModel {
   readonly model: Decoder;
-  readonly table: ParameterTable;
+  /** With the ids that training appended, if any. */
   readonly tokenizer: Tokenizer;
+  /** Folder the weights were read from, and what the run that made them wrote beside them. */
   readonly folder: string;
   readonly settings: Readonly<Record<string, unknown>>;
+  /** What matrices, activations and the KV cache are. */
   readonly precision: Precision;
+  private readonly session: Session;
   private readonly generator: Generator;
+  /** A model that was trained on completions ends them. */
+  private readonly ends: Pick<EndOptions, 'endToken'>;
 
-  private constructor(opened: OpenedModel<Decoder>) {
-    const { session, model, table } = opened;
-    const tokenizer = extendTokenizer(opened.tokenizer, modelTokens.decoder, model.config.vocabSize);
-    ({ folder: this.folder, settings: this.settings, precision: this.precision } = opened);
-    [this.session, this.model, this.table, this.tokenizer] = [session, model, table, tokenizer];
+  private constructor({
+    session,
+    model,
+    table,
+    tokenizer,
+    folder,
+    settings,
+    precision,
+  }: OpenedModel<Decoder>) {
+    [this.session, this.model, this.folder] = [session, model, folder];
+    [this.settings, this.precision] = [settings, precision];
+    this.tokenizer = extendTokenizer(tokenizer, modelTokens.decoder, model.config.vocabSize);
+    this.ends = settings.objective === 'completion' ? { endToken: completionEnd(tokenizer) } : {};
     const context = model.maxPositionEmbeddings;
-    this.generator = new Generator(session, model, table, tokenizer, context, this.precision);
+    this.generator = new Generator(session, model, table, this.tokenizer, context, precision);
   }
 
   /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
@@ -47,17 +60,17 @@ export class PretrainedModel implements OpenedModel<Decoder> {
 
   /** Continues `prompt`, piece by piece. */
   generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string> {
-    return this.generator.generate(prompt, options);
+    return this.generator.generate(prompt, { ...this.ends, ...options });
   }
 
   /** Continues several prompts at once. */
   generateBatch(prompts: readonly string[], options: GenerateOptions = {}): Promise<Completion[]> {
-    return this.generator.generateBatch(prompts, options);
+    return this.generator.generateBatch(prompts, { ...this.ends, ...options });
   }
 
   /** The most probable continuations of each prompt, best first. */
   beamSearch(prompts: readonly string[], options: BeamOptions = {}): Promise<Hypothesis[][]> {
-    return this.generator.beamSearch(prompts, options);
+    return this.generator.beamSearch(prompts, { ...this.ends, ...options });
   }
 
   close(): Promise<void> {
@@ -80,7 +93,10 @@ export class PretrainedTranslator {
   }
 
   /** Opens the best weights of a run folder, or a checkpoint folder. Throws CheckpointError. */
-  static async open(path: string, options: SessionOptions = {}): Promise<PretrainedTranslator> {
+  static async open(
+    path: string,
+    options: Omit<PretrainedOptions, 'precision'> = {},
+  ): Promise<PretrainedTranslator> {
     return new PretrainedTranslator(await openModel(path, { ...options, precision: 'float32' }, translating));
   }
 

@@ -2,13 +2,14 @@ import { ConfigError } from '../errors.js';
 import type { Tensor } from '../graph/tensor.js';
 import {
   dropoutInTraining,
+  EmbeddingBag,
   glorotUniform,
   type HiddenAct,
   hiddenActOf,
   Linear,
   Module,
 } from '../nn/index.js';
-import { activation, add, embeddingBag } from '../ops/index.js';
+import { activation } from '../ops/index.js';
 
 /** A network of dense layers over features of any kind. */
 export interface MlpConfig {
@@ -61,17 +62,19 @@ export type MlpInputs =
 /** Dense layers with an activation between them (Rumelhart et al. 1986); weights start as Glorot & Bengio 2010 advise. */
 export class Mlp extends Module {
   readonly config: MlpConfig;
-  readonly layers: Linear[];
+  readonly layers: readonly [Linear | EmbeddingBag, ...Linear[]];
 
   constructor(options: MlpOptions) {
     super();
     this.config = mlpConfig(options);
     const { inputSize, hiddenSizes, numLabels, sparseInput } = this.config;
-    const sizes = [inputSize, ...hiddenSizes, numLabels];
-    this.layers = sizes.slice(1).map((size, index) => {
-      const inputMajor = sparseInput && index === 0;
-      return new Linear(sizes[index], size, { initialization: glorotUniform, inputMajor });
-    });
+    const [first, ...sizes] = [...hiddenSizes, numLabels];
+    const dense = (input: number, output: number) =>
+      new Linear(input, output, { initialization: glorotUniform });
+    this.layers = [
+      sparseInput ? new EmbeddingBag(inputSize, first) : dense(inputSize, first),
+      ...sizes.map((size, index) => dense(hiddenSizes[index], size)),
+    ];
   }
 
   /** Features to logits [B, numLabels]. */
@@ -88,13 +91,11 @@ export class Mlp extends Module {
 
   private first(inputs: MlpInputs): Tensor {
     const [layer] = this.layers;
-    if (this.config.sparseInput !== 'featureIds' in inputs) {
-      const [has, needs] = this.config.sparseInput
-        ? ['', 'featureIds and featureWeights']
-        : ['out', 'features'];
-      throw new ConfigError(`an Mlp with${has} sparseInput takes ${needs}`);
+    if (layer instanceof EmbeddingBag) {
+      if ('featureIds' in inputs) return layer.forward(inputs.featureIds, inputs.featureWeights);
+      throw new ConfigError('an Mlp with sparseInput takes featureIds and featureWeights');
     }
     if ('features' in inputs) return layer.forward(inputs.features);
-    return add(embeddingBag(inputs.featureIds, inputs.featureWeights, layer.weight), layer.bias!);
+    throw new ConfigError('an Mlp without sparseInput takes features');
   }
 }

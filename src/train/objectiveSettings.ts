@@ -1,7 +1,15 @@
 // The settings that say what a model is trained to do, and on which files.
 import * as v from 'valibot';
 import { classifierEntries } from '../models/configSchema.js';
-import { choice, fraction, onOff, positiveInteger, positiveNumber, text } from '../models/settingFields.js';
+import {
+  choice,
+  fraction,
+  nonNegativeInteger,
+  onOff,
+  positiveInteger,
+  positiveNumber,
+  text,
+} from '../models/settingFields.js';
 import { featureWeightings } from '../text/bagOfWords.js';
 
 export const objectiveNames = [
@@ -75,9 +83,24 @@ export const objectiveEntries = {
 export const fineTuningEntries = {
   initFrom: v.optional(
     text(
-      'Run or checkpoint whose tokenizer and weights are taken over, as far as tensors fit by name and shape',
+      'Run or checkpoint whose tokenizer, sizes and weights are taken over, as far as tensors fit by name and shape',
       noFile,
     ),
+  ),
+  loraRank: v.optional(
+    nonNegativeInteger(
+      'Inner width of low-rank adapters (LoRA), which are trained in place of the weights they correct and saved apart from them, with 0 none',
+    ),
+    0,
+  ),
+  loraAlpha: v.optional(
+    positiveNumber('Multiplies what adapters say, together with 1 / loraRank', { defaultFrom: 'loraRank' }),
+  ),
+  loraDropout: v.optional(fraction('Dropout of what enters adapters'), 0),
+  loraTargets: v.optional(
+    text('Dense layers that get an adapter, such as attention.qkv,feedForward', {
+      defaultFrom: 'all of every attention and feed-forward part',
+    }),
   ),
   freeze: v.optional(text('Parts that stay as they are, such as embedding,layers.0', noFile)),
   layerDecay: v.optional(

@@ -20,7 +20,7 @@ import { defaults } from './trainerOptions.js';
 export const dataEntries = {
   data: v.optional(
     text(
-      'Corpus: text8, sotu, a text file or a folder of text files; a .tsv or .jsonl file for objectives with rows',
+      'Corpus: text8, sotu, a text file, a folder of text files, a .jsonl file with a text a line, or a dump of Wikipedia (.xml, .xml.bz2); a .tsv or .jsonl file for objectives with rows',
     ),
     'sotu',
   ),
@@ -59,6 +59,12 @@ export const dataEntries = {
       v.description('Parts of the corpus, in its order, for training, validation and test'),
     ),
     [0.9, 0.05, 0.05],
+  ),
+  packDocuments: v.optional(
+    onOff(
+      'End every document with the token eos, and let tokens see their own document only, for the objective causal',
+    ),
+    false,
   ),
   sequenceLength: v.optional(
     positiveInteger('Length of a row of a batch', { unit: 'tokens', defaultFrom: 'maxPositionEmbeddings' }),

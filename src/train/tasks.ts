@@ -23,7 +23,7 @@ import type { Module } from '../nn/index.js';
 import { bagOfWordsClassification } from '../objectives/bagOfWords.js';
 import { causal } from '../objectives/causal.js';
 import { classification } from '../objectives/classification.js';
-import { completion } from '../objectives/completion.js';
+import { completion, completionEnd } from '../objectives/completion.js';
 import { masked } from '../objectives/masked.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { pairBuckets, sequenceToSequence } from '../objectives/sequenceToSequence.js';
@@ -84,10 +84,10 @@ async function openText(
   known: KnownTask,
   specialTokens: readonly SpecialTokenName[] = [],
 ): Promise<{ data: TextData; size: string }> {
-  const { data: name, vocabSize, minCount, clean, split } = settings;
+  const { data: name, vocabSize, minCount, clean, split, packDocuments } = settings;
   const { signal, onProgress } = known;
   const tokenizer = known.tokenizer ?? tokenizerFrom(settings);
-  const building = { vocabSize, minCount, specialTokens, clean, split };
+  const building = { vocabSize, minCount, specialTokens, clean, split, endDocuments: packDocuments };
   const data = await textData(name, { ...building, tokenizer, signal, onProgress });
   return { data, size: `${data.source.count.toLocaleString('en-US')} tokens of ${name}` };
 }
@@ -102,8 +102,9 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     async open(settings, known) {
       const { data, size } = await openText(settings, known);
       const { tokenizer } = data;
-      const { labelSmoothing } = settings;
-      const objective = causal({ sequenceLength: sequenceLengthFrom(settings), labelSmoothing });
+      const { labelSmoothing, packDocuments } = settings;
+      const sequenceLength = sequenceLengthFrom(settings);
+      const objective = causal({ sequenceLength, labelSmoothing, packDocuments });
       return { objective, data, tokenizer, vocabSize: tokenizer.vocabSize, size, modelOf: decoderOf };
     },
   },
@@ -200,8 +201,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const files = partFiles(settings.data, settings.validData);
       const data = await promptCompletionData(files, rowOptions(settings, known));
       const { tokenizer } = data;
-      // Without a token for it a completion ends with its line, so that the vocabulary stays that of the pretrained model.
-      const eos = tokenizer.specialTokens.eos ?? tokenizer.encode('\n')[0];
+      const eos = completionEnd(tokenizer);
       const { labelSmoothing } = settings;
       const objective = completion({
         lengths: lengthsUpTo(sequenceLengthFrom(settings)),
@@ -302,6 +302,11 @@ export async function openTask(settings: TrainSettings, known: KnownTask = {}): 
           name === 'encoderDecoder' ? 'an encoder-decoder' : name === 'decoder' ? 'a decoder' : 'an encoder',
         )
         .join(' or ')}; use ${kind.family}`,
+    );
+  }
+  if (settings.packDocuments && settings.objective !== 'causal') {
+    throw new ConfigError(
+      `packDocuments is for the objective causal; ${settings.objective} has no mask that ends with a document`,
     );
   }
   const {

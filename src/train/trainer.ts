@@ -5,6 +5,7 @@ import {
   openCheckpoint,
   saveBest,
   saveCheckpoint,
+  saveModel,
 } from '../checkpoint/checkpoint.js';
 import { makeFolder } from '../checkpoint/durable.js';
 import { MetricsLog } from '../checkpoint/metricsLog.js';
@@ -14,6 +15,7 @@ import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { type Score, score } from '../evaluate/score.js';
 import type { BeamOptions, Hypothesis } from '../generate/beamSearch.js';
 import { type Completion, type GenerateOptions, Generator } from '../generate/generate.js';
+import { adaptedLayers, adapterOptions } from '../models/adapters.js';
 import type { LanguageModel } from '../models/decoder.js';
 import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
@@ -89,6 +91,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       );
     }
     if (!resume) yield* this.adoptWeights();
+    if (out) this.state.weightFiles(); // what cannot be saved is refused before the first step
     if (out) {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
@@ -298,6 +301,15 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     return saveCheckpoint(runFolder, this.step, this.state.files(this.position()));
   }
 
+  /**
+   * Writes the model, or the adapters of one that has them, to a folder of its own, which must not be there yet: what
+   * `PretrainedModel.open` takes, and no state of the run. Adapters name their base, and are opened together with it.
+   */
+  async saveModel(folder: string): Promise<void> {
+    await this.stepper.load();
+    await saveModel(folder, this.step, this.state.weightFiles());
+  }
+
   /** Finishes what is queued and gives the device's memory back. */
   close(): Promise<void> {
     return this.stepper.session.close();
@@ -326,10 +338,9 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     for (const { folder, reason } of checkpoint.skipped) {
       yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
     }
-    await this.state.restoreAll(checkpoint);
     const now = this.runSettings();
-    // Before there was a choice, everything was float32.
-    for (const [name, before] of Object.entries({ precision: 'float32', ...position.run })) {
+    // Before there was a choice, everything was float32 and trained as it is.
+    for (const [name, before] of Object.entries({ precision: 'float32', adapters: null, ...position.run })) {
       if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
       if (name !== 'isa') {
         const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
@@ -345,6 +356,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
       yield { event: 'notice', step: position.step, message };
     }
+    await this.state.restoreAll(checkpoint, this.options.initFrom);
     const { device, matmulChoices } = this.stepper.session.stats();
     const changed = changedMatmulChoices(position.matmulChoices ?? '', matmulChoices);
     if (device === 'cuda' && changed) yield { event: 'notice', step: position.step, message: changed };
@@ -371,8 +383,10 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, precision } =
       this.options;
     const { learningRate: _, ...optimizerSettings } = optimizer;
+    const layers = adaptedLayers(this.options.model).size;
     return {
       seed,
+      adapters: layers > 0 ? { ...adapterOptions(this.options.model), layers } : null,
       batchSize,
       gradientAccumulationSteps,
       objective: objective.name,
