@@ -51,18 +51,23 @@ test('masked places are 15% of each row; four fifths of them are masks, and only
   t.true(Math.abs(kept / total - 0.1) < 0.04, `${kept / total}`);
 });
 
+/** The tokens before masking, and the places that were chosen. */
+function unmasked(batch: Batch) {
+  const { inputIds, positions, targets } = copyOf(batch);
+  const original = [...inputIds];
+  positions.forEach((position, index) => {
+    if (targets[index] >= 0) original[position] = targets[index];
+  });
+  return { original, isChosen: new Set(positions.filter((_, index) => targets[index] >= 0)) };
+}
+
 test('whole words are masked together', (t) => {
   const batches = masked({ sequenceLength: 52, mask, wholeWords: true, probability: 0.3 }).training(
     data,
     options,
   );
   for (let step = 0; step < 20; step++) {
-    const { inputIds, positions, targets } = copyOf(batches.batchAt(step, 0));
-    const original = [...inputIds];
-    positions.forEach((position, index) => {
-      if (targets[index] >= 0) original[position] = targets[index];
-    });
-    const isChosen = new Set(positions.filter((_, index) => targets[index] >= 0));
+    const { original, isChosen } = unmasked(batches.batchAt(step, 0));
     for (let place = 0; place < original.length; place++) {
       const goesOn = place % 52 > 0 && original[place] !== 32 && original[place - 1] !== 32;
       if (goesOn) t.is(isChosen.has(place), isChosen.has(place - 1));
@@ -86,12 +91,7 @@ test('whole words of a WordPiece tokenizer are masked together', (t) => {
   );
   let continued = 0;
   for (let step = 0; step < 20; step++) {
-    const { inputIds, positions, targets } = copyOf(batches.batchAt(step, 0));
-    const original = [...inputIds];
-    positions.forEach((position, index) => {
-      if (targets[index] >= 0) original[position] = targets[index];
-    });
-    const isChosen = new Set(positions.filter((_, index) => targets[index] >= 0));
+    const { original, isChosen } = unmasked(batches.batchAt(step, 0));
     for (let place = 0; place < original.length; place++) {
       if (place % 40 === 0 || !continues.has(original[place])) continue;
       t.is(isChosen.has(place), isChosen.has(place - 1));
