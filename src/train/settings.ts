@@ -55,6 +55,12 @@ export const dataEntries = {
     ),
     [0.9, 0.05, 0.05],
   ),
+  packDocuments: v.optional(
+    onOff(
+      'End every document with the token eos, and let tokens see their own document only, for the objective causal',
+    ),
+    false,
+  ),
   sequenceLength: v.optional(
     positiveInteger('Length of a row of a batch', { unit: 'tokens', defaultFrom: 'maxPositionEmbeddings' }),
   ),

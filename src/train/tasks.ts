@@ -78,9 +78,9 @@ async function openText(
   known: KnownTask,
   specialTokens: readonly SpecialTokenName[] = [],
 ): Promise<{ data: TextData; size: string }> {
-  const { data: name, tokenizer, vocabSize, minCount, clean, split } = settings;
+  const { data: name, tokenizer, vocabSize, minCount, clean, split, packDocuments } = settings;
   const { tokenizer: knownTokenizer = tokenizer, signal, onProgress } = known;
-  const building = { vocabSize, minCount, specialTokens, clean, split };
+  const building = { vocabSize, minCount, specialTokens, clean, split, endDocuments: packDocuments };
   const data = await textData(name, { ...building, tokenizer: knownTokenizer, signal, onProgress });
   return { data, size: `${data.source.count.toLocaleString('en-US')} tokens of ${name}` };
 }
@@ -95,8 +95,9 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     async open(settings, known) {
       const { data, size } = await openText(settings, known);
       const { tokenizer } = data;
-      const { labelSmoothing } = settings;
-      const objective = causal({ sequenceLength: sequenceLengthFrom(settings), labelSmoothing });
+      const { labelSmoothing, packDocuments } = settings;
+      const sequenceLength = sequenceLengthFrom(settings);
+      const objective = causal({ sequenceLength, labelSmoothing, packDocuments });
       return { objective, data, tokenizer, vocabSize: tokenizer.vocabSize, size, modelOf: decoderOf };
     },
   },
@@ -252,6 +253,11 @@ export async function openTask(settings: TrainSettings, known: KnownTask = {}): 
           name === 'encoderDecoder' ? 'an encoder-decoder' : name === 'decoder' ? 'a decoder' : 'an encoder',
         )
         .join(' or ')}; use ${kind.family}`,
+    );
+  }
+  if (settings.packDocuments && settings.objective !== 'causal') {
+    throw new ConfigError(
+      `packDocuments is for the objective causal; ${settings.objective} has no mask that ends with a document`,
     );
   }
   const { modelOf, objective, ...opened } = await kind.open(settings, known);

@@ -189,3 +189,34 @@ test.serial(
     t.regex(wrong.stderr, /llama cannot learn the objective masked, which needs an encoder; use bert/);
   },
 );
+
+test.serial('packed documents: prepare, train, evaluate, generate', async (t) => {
+  const { folder, heddle, write } = commands(t);
+  const data = write(
+    'texts.jsonl',
+    lines.map((text) => JSON.stringify({ text })),
+  );
+  const prepared = await heddle('prepare', data, '--pack-documents', '--json');
+  t.is(last(prepared.stdout).documents, lines.length);
+  const run = join(folder, 'run');
+  const flags = ['--data', data, '--pack-documents', ...sizes, '--out', run, '--json'];
+  const trained = await heddle('train', ...flags, '--max-steps', '150');
+  t.is(trained.code, 0, trained.stderr);
+  const scored = await heddle('evaluate', run, '--json');
+  t.is(scored.code, 0, scored.stderr);
+  t.true(Math.abs(last(scored.stdout).loss - last(trained.stdout).validLoss) < 1e-4);
+  const written = await heddle(
+    'generate',
+    run,
+    '--prompt',
+    'aaa',
+    '--temperature',
+    '0',
+    '--max-new-tokens',
+    '60',
+  );
+  t.is(written.code, 0, written.stderr);
+  const masked = await heddle('train', '--data', data, '--objective', 'masked', '--pack-documents', ...sizes);
+  t.is(masked.code, 2);
+  t.regex(masked.stderr, /packDocuments is for the objective causal/);
+});
