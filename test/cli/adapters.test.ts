@@ -81,6 +81,7 @@ test.serial('prompts with completions teach adapters what the base does not say'
   );
   await refused(/--lora-rank: expected a whole number/, ...learn, ...anew, '--lora-rank', '-1');
   await refused(/holds adapters.*heddle merge/, ...learn, '--init-from', at('tuned'), '--out', at('x'));
+  await refused(/holds adapters.*heddle merge/, 'embed', at('tuned'), '--export', at('v.txt'));
   const planned = last(await succeed('plan', ...learn.slice(1), ...lora, '--init-from', at('moved')));
   t.true(planned.memory.optimizerState < planned.memory.parameters, 'two moments of adapters only');
 });
