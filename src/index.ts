@@ -4,7 +4,7 @@ export { type LabelledOptions, labelledData } from './data/labelled.js';
 export { type AlignedFiles, pairData } from './data/pairs.js';
 export { promptCompletionData } from './data/promptCompletions.js';
 export * from './data/rowData.js';
-export { documentRows, memoryRows, type TokenRows } from './data/rows.js';
+export { documentRows, idsOf, memoryRows, type TokenRows } from './data/rows.js';
 export type { PartFiles, RowDataOptions } from './data/rowTexts.js';
 export { sotu, type TextData, type TextDataOptions, text8, textData } from './data/textData.js';
 export * from './errors.js';
@@ -70,10 +70,11 @@ export {
   modelFromConfigJson,
   toConfigJson,
 } from './models/huggingFace.js';
-export { Mlp, type MlpConfig, type MlpOptions, mlpConfig } from './models/mlp.js';
+export { Mlp, type MlpConfig, type MlpInputs, type MlpOptions, mlpConfig } from './models/mlp.js';
 export { type Pooling, pool } from './models/pooling.js';
 export { WordVectors } from './models/wordVectors.js';
 export * from './nn/index.js';
+export * from './objectives/bagOfWords.js';
 export { causal } from './objectives/causal.js';
 export * from './objectives/classification.js';
 export * from './objectives/completion.js';
@@ -90,6 +91,8 @@ export * from './objectives/spanCorruption.js';
 export * from './ops/index.js';
 export { type Device, runtimeInfo, Session } from './runtime/session.js';
 export { type Precision, precisions } from './shape/dtype.js';
+export * from './text/bagOfWords.js';
+export { oneHotRows } from './text/oneHot.js';
 export type { TrainingEvent } from './train/events.js';
 export * from './train/learningRate.js';
 export { adam, adamw, type ClipSettings, type OptimizerSettings, sgd } from './train/optimizer.js';

@@ -51,13 +51,14 @@ export const classify = defineCommand({
   async run({ model: folder, base, text: given, device, threads, json }, { signal, stdout }) {
     await using trained = await TrainedModel.open(folder, { base, device: device as Device, threads });
     const { settings, labelNames } = trainedSettings(trained);
-    if (settings.objective !== 'classification' || !labelNames) {
+    if (!['classification', 'bag-of-words'].includes(settings.objective) || !labelNames) {
       throw new CheckpointError(
-        `${folder} was trained for the objective ${settings.objective}; classify needs one trained with --objective classification`,
+        `${folder} was trained for the objective ${settings.objective}; classify needs one trained with --objective classification or bag-of-words`,
       );
     }
     const { tokenizer, vocabSize } = trained;
-    const { objective } = classifierFor(settings, tokenizer, labelNames.length);
+    const encoders = { tokenizer, features: await trained.features() };
+    const { objective } = classifierFor(settings, encoders, labelNames.length);
     const programs = await trained.load(objective as never, { batchSize: 1, vocabSize });
     if (given === undefined && process.stdin.isTTY)
       throw new ConfigError('give a text with --text, or lines on standard input');

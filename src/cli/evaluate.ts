@@ -57,6 +57,7 @@ export const evaluate = defineCommand({
     const task = await openTask(known.settings, {
       tokenizer: trained.tokenizer,
       labelNames: known.labelNames,
+      features: await trained.features(),
       vocabSize: trained.vocabSize,
       signal,
       onProgress: json ? undefined : dataProgress(stderr),

@@ -1,9 +1,12 @@
+import { readCheckpointJson } from '../checkpoint/checkpoint.js';
 import { CheckpointError } from '../errors.js';
 import { type OpenedModel, openModel, type PretrainedOptions } from '../generate/openModel.js';
 import { vocabSizeOf } from '../models/huggingFace.js';
 import type { Module } from '../nn/index.js';
+import { featuresFile } from '../objectives/bagOfWords.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
+import { BagOfWords } from '../text/bagOfWords.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { evaluationPrograms } from './program.js';
 
@@ -31,6 +34,12 @@ export class TrainedModel {
   /** Tokens that the model reads: the tokenizer's, and what training appended. */
   get vocabSize(): number {
     return vocabSizeOf(this.opened.model) ?? this.tokenizer.vocabSize;
+  }
+
+  /** What makes the features of a text, where the model was trained on such. Throws CheckpointError and DataError. */
+  async features(): Promise<BagOfWords | undefined> {
+    if (this.settings.objective !== 'bag-of-words') return undefined;
+    return BagOfWords.fromJSON(await readCheckpointJson(this.opened, featuresFile));
   }
 
   /** The objective's programs, one a bucket. */

@@ -35,13 +35,15 @@ export interface ModelToSave {
   readonly model: Module;
   readonly tokenizer?: Tokenizer;
   readonly settings: Readonly<Record<string, unknown>>;
+  /** JSON that the objective keeps beside them, by the name of its file. */
+  readonly others?: Readonly<Record<string, unknown>>;
   /** The tensors to save. */
   readonly tensors: readonly CheckpointTensor[];
 }
 
 /** What opening a model needs: config, tokenizer, settings and weights; with a base, adapters in place of weights. */
 export function modelFiles(saved: ModelToSave, base?: BaseModel): CheckpointFile[] {
-  const { session, model, tokenizer, settings, tensors } = saved;
+  const { session, model, tokenizer, settings, others = {}, tensors } = saved;
   const weights = (name: string, named: readonly CheckpointTensor[]): CheckpointFile => ({
     name,
     write: (path) => writeSafetensors(path, tensorSources(session, 'parameters', named), { format: 'pt' }),
@@ -50,6 +52,7 @@ export function modelFiles(saved: ModelToSave, base?: BaseModel): CheckpointFile
     { name: 'config.json', json: isConfigured(model) ? toConfigJson(model) : {} },
     ...(tokenizer ? [{ name: 'tokenizer.json', json: tokenizer.toJSON() }] : []),
     { name: 'settings.json', json: settings },
+    ...Object.entries(others).map(([name, json]) => ({ name, json })),
     ...(base
       ? [
           { name: adapterConfigName, json: toAdapterConfigJson(model, tensors, base) },

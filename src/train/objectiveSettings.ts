@@ -10,6 +10,7 @@ import {
   positiveNumber,
   text,
 } from '../models/settingFields.js';
+import { featureWeightings } from '../text/bagOfWords.js';
 
 export const objectiveNames = [
   'causal',
@@ -18,6 +19,7 @@ export const objectiveNames = [
   'denoising',
   'sequence-to-sequence',
   'classification',
+  'bag-of-words',
   'completion',
 ] as const;
 export type ObjectiveName = (typeof objectiveNames)[number];
@@ -28,7 +30,7 @@ export const objectiveEntries = {
   objective: v.optional(
     choice(
       objectiveNames,
-      'What the model learns: the next token, masked tokens, spans left out (T5) or infilled (BART), a target for a source, a label, or a completion for a prompt',
+      'What the model learns: the next token, masked tokens, spans left out (T5) or infilled (BART), a target for a source, a label of a text or of its bag of words, or a completion for a prompt',
     ),
     'causal',
   ),
@@ -57,6 +59,24 @@ export const objectiveEntries = {
   ),
   meanSpanLength: v.optional(positiveNumber('Mean length of a span that is left out', { unit: 'tokens' }), 3),
   ...classifierEntries,
+  features: v.optional(
+    choice(
+      featureWeightings,
+      'What stands for a word in a bag-of-words: that it is there, how often, or that by how few texts have it',
+    ),
+    'tfidf',
+  ),
+  maxNgram: v.optional(
+    positiveInteger('Longest sequence of words that is a feature of a bag-of-words', { unit: 'tokens' }),
+    1,
+  ),
+  hiddenSizes: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+      v.description('Widths of the hidden layers over a bag-of-words'),
+      v.metadata({ unit: 'features', defaultFrom: 'none: softmax regression' }),
+    ),
+  ),
 } satisfies v.ObjectEntries;
 
 /** What a run starts from, and what of it is trained. */

@@ -59,6 +59,8 @@ export class RunState {
     private readonly mirror: ParameterMirror,
     private readonly tokenizer: Tokenizer | undefined,
     private readonly settings: Readonly<Record<string, unknown>>,
+    /** JSON of the objective's own, by the name of its file. */
+    private readonly objectiveFiles: Readonly<Record<string, unknown>> = {},
   ) {
     this.tensors = checkpointTensors(model, table);
     this.hasAdapters = adaptedLayers(model).size > 0;
@@ -75,8 +77,8 @@ export class RunState {
         'adapters are saved apart from the model they correct: name it with initFrom, and save after run has begun',
       );
     }
-    const { session, model, tokenizer, settings, saved: tensors } = this;
-    return modelFiles({ session, model, tokenizer, settings, tensors }, this.base);
+    const { session, model, tokenizer, settings, objectiveFiles: others, saved: tensors } = this;
+    return modelFiles({ session, model, tokenizer, settings, others, tensors }, this.base);
   }
 
   /** All files a run goes on from. */

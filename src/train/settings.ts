@@ -27,8 +27,8 @@ export const dataEntries = {
   tokenizer: v.optional(
     text(
       'What a token is: characters, bytes, bpe, words, a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe',
+      { defaultFrom: 'characters; words for bag-of-words' },
     ),
-    'characters',
   ),
   vocabSize: v.optional(
     positiveInteger('Vocabulary of a tokenizer that is learnt: bpe, words', {
@@ -36,7 +36,12 @@ export const dataEntries = {
       defaultFrom: '8,000 for bpe, every word for words',
     }),
   ),
-  minCount: v.optional(positiveInteger('A word that occurs less often is unknown to a words tokenizer'), 1),
+  minCount: v.optional(
+    positiveInteger(
+      'A word that occurs less often is unknown to a words tokenizer, and in fewer texts is no feature of a bag-of-words',
+    ),
+    1,
+  ),
   clean: v.optional(
     choice(['none', 'text8'], 'Cleaning before tokenising: text8 leaves a-z and spaces'),
     'none',

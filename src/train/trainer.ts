@@ -59,11 +59,8 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     this.stepper = new Stepper(this.options);
     const { precision } = this.options;
     const { session, table, slots, mirror } = this.stepper;
-    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, {
-      objective: objective.name,
-      precision,
-      ...settings,
-    });
+    const said = { objective: objective.name, precision, ...settings };
+    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, said, objective.files);
     this.earlyStopping = new EarlyStopping({ patience, minGain });
     if (objective.continuesTexts && data.tokenizer) {
       const languageModel = model as unknown as LanguageModel;

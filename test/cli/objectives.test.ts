@@ -1,5 +1,5 @@
 // The objectives on the command line: train, evaluate, and what a model of each is for.
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { commands, last } from './heddle.js';
@@ -189,6 +189,53 @@ test.serial(
     t.regex(wrong.stderr, /llama cannot learn the objective masked, which needs an encoder; use bert/);
   },
 );
+
+test.serial('bags of words: train, evaluate, and classify from the folder of the run alone', async (t) => {
+  const { folder, heddle, write } = commands(t);
+  // Which of two words comes more often says the label; unknown words do not.
+  const texts = Array.from({ length: 150 }, (_, index) => {
+    const [warps, wefts] = [index % 4, (index * 7) % 5];
+    const words = [...Array(warps).fill('warp'), ...Array(wefts).fill('weft'), `rare${index}`];
+    return `${words.join(' ')}\t${warps > wefts ? 'warped' : 'wefted'}`;
+  });
+  const [train, valid] = [write('train.tsv', texts), write('valid.tsv', texts.slice(0, 60))];
+  const files = ['--data', train, '--valid-data', valid];
+  const run = join(folder, 'run');
+  const flags = ['--objective', 'bag-of-words', ...files, '--features', 'counts', '--min-count', '2'].concat(
+    '--max-ngram 2 --hidden-sizes 8 --hidden-act tanh --learning-rate 0.05 --warmup-steps 5'.split(' '),
+    '--batch-size 30 --device cpu --threads 1'.split(' '),
+  );
+  const trained = await heddle('train', ...flags, '--max-steps', '150', '--out', run, '--json');
+  t.is(trained.code, 0, trained.stderr);
+  t.true(last(trained.stdout).accuracy > 0.95, trained.stdout);
+  const resumed = await heddle('train', ...flags, '--max-steps', '160', '--out', run, '--resume', '--json');
+  t.is(last(resumed.stdout).step, 160, resumed.stderr);
+  const scored = await heddle('evaluate', run, '--json');
+  t.is(last(scored.stdout).accuracy, last(resumed.stdout).accuracy, scored.stderr);
+  t.true(last(scored.stdout).f1 > 0.9);
+  const planned = await heddle('plan', ...flags, '--json');
+  const features = 5; // warp, weft, and three pairs of them: no weft stands before a warp
+  t.is(JSON.parse(planned.stdout).parameterCount, (features + 1) * 8 + (8 + 1) * 2, planned.stderr);
+
+  const moved = join(folder, 'moved');
+  cpSync(join(run, 'best'), moved, { recursive: true });
+  rmSync(run, { recursive: true });
+  rmSync(train);
+  rmSync(valid);
+  for (const [text, label] of [
+    ['warp warp unheard weft', 'warped'],
+    ['weft of warp and weft', 'wefted'],
+  ]) {
+    const asked = await heddle('classify', moved, '--text', text, '--json');
+    t.is(last(asked.stdout).label, label, asked.stderr);
+  }
+  const other = await heddle('train', '--objective', 'bag-of-words', '--model-type', 'bert', '--data', train);
+  t.is(other.code, 2);
+  t.regex(other.stderr, /bag-of-words has a model of its own, no bert; leave modelType out/);
+  const widths = await heddle('train', '--objective', 'bag-of-words', '--hidden-sizes', '8,-1');
+  t.is(widths.code, 2);
+  t.regex(widths.stderr, /--hidden-sizes: expected numbers separated by commas, got 8,-1/);
+});
 
 test.serial('packed documents: prepare, train, evaluate, generate', async (t) => {
   const { folder, heddle, write } = commands(t);

@@ -4,6 +4,7 @@ import {
   add,
   arange,
   embedding,
+  embeddingBag,
   matmul,
   oneHot,
   positionsFrom,
@@ -42,6 +43,21 @@ const lookups: Sample[] = [
     name: 'embedding: tied to a classifier',
     inputs: { ids: integers([2, 9], 0, 12), table: normal([12, 10]) },
     build: ({ ids, table }) => ({ y: matmul(embedding(ids, table), transpose(table)) }),
+    gradient: 'smooth',
+  },
+];
+
+const bags: Sample[] = [
+  {
+    name: 'embedding: a weighted bag of rows',
+    inputs: { ids: integers([3, 5], 0, 11), weights: normal([3, 5]), table: normal([11, 6]) },
+    build: ({ ids, weights, table }) => ({ y: embeddingBag(ids, weights, table) }),
+    gradient: 'smooth',
+  },
+  {
+    name: 'embedding: bags of one row and one column',
+    inputs: { ids: integers([4, 1], -1, 3), weights: normal([4, 1]), table: normal([3, 1]) },
+    build: ({ ids, weights, table }) => ({ y: embeddingBag(ids, weights, table) }),
     gradient: 'smooth',
   },
 ];
@@ -126,4 +142,10 @@ const rotations: Sample[] = [
   },
 ];
 
-export const embeddingSamples: readonly Sample[] = [...lookups, ...oneHots, ...positions, ...rotations];
+export const embeddingSamples: readonly Sample[] = [
+  ...lookups,
+  ...bags,
+  ...oneHots,
+  ...positions,
+  ...rotations,
+];
