@@ -267,3 +267,28 @@ test.serial('packed documents: prepare, train, evaluate, generate', async (t) =>
   t.is(masked.code, 2);
   t.regex(masked.stderr, /packDocuments is for the objective causal/);
 });
+
+test.serial('a WordPiece tokenizer of another library: train, evaluate, generate', async (t) => {
+  const { folder, heddle, write } = commands(t);
+  const run = join(folder, 'run');
+  const tokenizer = 'test/fixtures/wordpiece.tokenizer.json';
+  const flags = ['--data', write('a.txt', lines), '--tokenizer', tokenizer, ...sizes, '--out', run, '--json'];
+  const trained = await heddle('train', ...flags, '--max-steps', '100');
+  t.is(trained.code, 0, trained.stderr);
+  const resumed = await heddle('train', ...flags, '--max-steps', '110', '--resume');
+  t.is(resumed.code, 0, resumed.stderr);
+  const scored = await heddle('evaluate', run, '--json');
+  t.true(Math.abs(last(scored.stdout).loss - last(resumed.stdout).validLoss) < 1e-4, scored.stderr);
+  const generated = await heddle(
+    'generate',
+    run,
+    '--prompt',
+    'aaa',
+    '--temperature',
+    '0',
+    '--max-new-tokens',
+    '20',
+  );
+  t.is(generated.code, 0, generated.stderr);
+  t.regex(generated.stdout, /loom/);
+});
