@@ -1,32 +1,8 @@
 // The objectives on the command line: train, evaluate, and what a model of each is for.
-import { spawn } from 'node:child_process';
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
-import { temporaryFolder } from '../train/tiny.js';
-
-function commands(t: ExecutionContext) {
-  const folder = temporaryFolder(t);
-  const heddle = (...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> => {
-    const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
-      env: { ...process.env, HEDDLE_CACHE: join(folder, 'cache') },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (piece) => {
-      stdout += piece;
-    });
-    child.stderr.on('data', (piece) => {
-      stderr += piece;
-    });
-    return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
-  };
-  const write = (name: string, lines: readonly string[]): string => {
-    writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
-    return join(folder, name);
-  };
-  return { folder, heddle, write };
-}
+import test from 'ava';
+import { commands, last } from './heddle.js';
 
 const sizes =
   '--hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --max-position-embeddings 32 --batch-size 8'
@@ -36,7 +12,6 @@ const lines = Array.from(
   { length: 120 },
   (_, index) => `${'ab'[index % 2].repeat(3 + (index % 5))} loom ${index % 7}`,
 );
-const last = (output: string) => JSON.parse(output.trim().split('\n').at(-1)!);
 
 test.serial('pairs: train, evaluate, translate; generate and classify refuse by name', async (t) => {
   const { folder, heddle, write } = commands(t);
