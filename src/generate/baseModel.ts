@@ -8,6 +8,8 @@ import type { BaseModel } from '../models/savedAdapters.js';
  * another one stands there.
  */
 export async function openBase({ path, sha256 }: BaseModel, given?: string): Promise<Checkpoint> {
+  if (!(given ?? path))
+    throw new CheckpointError('these adapters name no base; say where it is as base (--base)');
   let checkpoint: Checkpoint;
   try {
     checkpoint = await openCheckpoint(given ?? path);

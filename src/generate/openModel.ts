@@ -71,6 +71,9 @@ export async function openModel(
   const adapters = (await hasFile(checkpoint, adapterConfigName))
     ? fromAdapterConfigJson(await readCheckpointJson(checkpoint, adapterConfigName))
     : undefined;
+  if (!adapters && options.base !== undefined) {
+    throw new CheckpointError(`${folder} holds no adapters and so has no base; leave base out (--base)`);
+  }
   const base = adapters && (await openBase(adapters.base, options.base));
   const model = modelFromConfigJson(await readJsonOf(checkpoint, base, 'config.json'));
   if (!use.takes(model)) throw new CheckpointError(`${folder} holds a model that ${use.refusal}`);

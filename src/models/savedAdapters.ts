@@ -115,8 +115,7 @@ export async function adaptAsSaved(
   const path = `${folder}/${adapterWeightsName}`;
   const file = await openSafetensors(path);
   await file.close();
-  const trial = [...denseLayers(model).keys()];
-  addAdapters(model, { ...options, targets: trial });
+  addAdapters(model, { ...options, targets: [...denseLayers(model).keys()] });
   const all = checkpointTensors(model, parameterTable(model));
   const inFile = (tensor: CheckpointTensor) => file.tensors.has(inAdapterFile(tensor).name);
   const wanted = new Set(all.filter((tensor) => isAdapter(tensor.parameter) && inFile(tensor)).map(layerOf));
@@ -127,13 +126,14 @@ export async function adaptAsSaved(
       `${path} has no tensor ${inAdapterFile(missing).name}, although it adapts other parts of ${layerOf(missing)}, which is one matrix here`,
     );
   }
-  const own = new Set(all.filter(inFile).map(({ name }) => name));
-  const foreign = file.names.find((name) => !own.has(name.slice(prefix.length)) || !name.startsWith(prefix));
+  const own = all.filter(inFile);
+  const known = new Set(own.map((tensor) => inAdapterFile(tensor).name));
+  const foreign = file.names.find((name) => !known.has(name));
   if (foreign !== undefined || wanted.size === 0) {
     const what = foreign === undefined ? 'holds no adapters' : `holds ${foreign}, which the model has not`;
     throw new CheckpointError(`${path} ${what}; it belongs to another model`);
   }
-  return own;
+  return new Set(own.map(({ name }) => name));
 }
 
 /** The layer that an adapter's tensor belongs to. */

@@ -45,7 +45,7 @@ async function parametersMissingIn(folder: string, model: Module): Promise<strin
  * Adapters, layer-wise learning rates and frozen parts as the settings say, before the model is given to a Trainer. Beside adapters the
  * parameters `anew` are trained, which no base holds. Throws ConfigError.
  */
-export function fineTune(model: Module, settings: TrainSettings, anew: readonly string[] = []): void {
+function fineTune(model: Module, settings: TrainSettings, anew: readonly string[] = []): void {
   const { loraRank: rank, loraAlpha: alpha, loraDropout: dropout, loraTargets } = settings;
   if (rank > 0) addAdapters(model, { rank, alpha, dropout, targets: loraTargets?.split(',') }, anew);
   else {

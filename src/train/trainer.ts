@@ -15,7 +15,6 @@ import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { type Score, score } from '../evaluate/score.js';
 import type { BeamOptions, Hypothesis } from '../generate/beamSearch.js';
 import { type Completion, type GenerateOptions, Generator } from '../generate/generate.js';
-import { adaptedLayers, adapterOptions } from '../models/adapters.js';
 import type { LanguageModel } from '../models/decoder.js';
 import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
@@ -23,6 +22,7 @@ import { extendTokenizer, modelTokens } from '../text/appendedTokens.js';
 import { EarlyStopping, watchedOf } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
 import { changedMatmulChoices } from './matmulChoices.js';
+import { checkSettings, runSettings } from './runSettings.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
 import { type FilledOptions, fillOptions, longestRow, type TrainerOptions } from './trainerOptions.js';
@@ -338,24 +338,8 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     for (const { folder, reason } of checkpoint.skipped) {
       yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
     }
-    const now = this.runSettings();
-    // Before there was a choice, everything was float32 and trained as it is.
-    for (const [name, before] of Object.entries({ precision: 'float32', adapters: null, ...position.run })) {
-      if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
-      if (name !== 'isa') {
-        const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
-        throw new CheckpointError(
-          `${out} was trained with ${name} ${was}, not ${is}; resume it with the same settings`,
-          {
-            name,
-            before,
-            now: now[name],
-          },
-        );
-      }
-      const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
-      yield { event: 'notice', step: position.step, message };
-    }
+    const message = checkSettings(out, position.run, runSettings(this.options, this.stepper));
+    if (message !== undefined) yield { event: 'notice', step: position.step, message };
     await this.state.restoreAll(checkpoint, this.options.initFrom);
     const { device, matmulChoices } = this.stepper.session.stats();
     const changed = changedMatmulChoices(position.matmulChoices ?? '', matmulChoices);
@@ -374,29 +358,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       recentLosses: this.recentLosses,
       earlyStopping: this.earlyStopping.state,
       matmulChoices: this.stepper.session.stats().matmulChoices,
-      run: this.runSettings(),
-    };
-  }
-
-  /** What decides the numbers of a run besides weights, step and learning rate. */
-  private runSettings(): Record<string, unknown> {
-    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, precision } =
-      this.options;
-    const { learningRate: _, ...optimizerSettings } = optimizer;
-    const layers = adaptedLayers(this.options.model).size;
-    return {
-      seed,
-      adapters: layers > 0 ? { ...adapterOptions(this.options.model), layers } : null,
-      batchSize,
-      gradientAccumulationSteps,
-      objective: objective.name,
-      ...objective.settings,
-      optimizer: optimizerSettings,
-      clip,
-      precision,
-      ...this.stepper.batches.data,
-      tf32: this.options.tf32 ?? false,
-      isa: this.stepper.session.stats().isa,
+      run: runSettings(this.options, this.stepper),
     };
   }
 }

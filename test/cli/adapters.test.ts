@@ -1,49 +1,9 @@
 // LoRA on the command line: train on top of a run, ask the adapters, merge them, for every kind of model.
-import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
-import { temporaryFolder } from '../train/tiny.js';
-
-interface Result {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function commands(t: ExecutionContext) {
-  const folder = temporaryFolder(t);
-  const heddle = (...args: string[]): Promise<Result> => {
-    const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
-      env: { ...process.env, HEDDLE_CACHE: join(folder, 'cache') },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (piece) => {
-      stdout += piece;
-    });
-    child.stderr.on('data', (piece) => {
-      stderr += piece;
-    });
-    return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
-  };
-  const succeed = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await heddle(...args);
-    t.is(code, 0, `${args.join(' ')}: ${stderr}`);
-    return stdout;
-  };
-  const refused = async (message: RegExp, ...args: string[]): Promise<void> => {
-    const { code, stderr } = await heddle(...args);
-    t.is(code, 2, stderr);
-    t.regex(stderr, message);
-  };
-  const write = (name: string, lines: readonly string[]): string => {
-    writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
-    return join(folder, name);
-  };
-  return { at: (name: string) => join(folder, name), succeed, refused, write };
-}
+import { commands, last } from './heddle.js';
 
 const flags = (line: string) => line.split(' ');
 const sizes = flags(
@@ -51,7 +11,6 @@ const sizes = flags(
 );
 const run = flags('--batch-size 8 --device cpu --threads 1 --learning-rate 0.01 --warmup-steps 5 --json');
 const lora = flags('--lora-rank 4 --lora-alpha 8 --lora-dropout 0.05');
-const last = (output: string) => JSON.parse(output.trim().split('\n').at(-1)!);
 const first = (output: string) => JSON.parse(output.split('\n')[0]);
 const latest = async (folder: string) => (await openCheckpoint(folder, { prefer: 'latest' })).folder;
 
@@ -122,6 +81,7 @@ test.serial('prompts with completions teach adapters what the base does not say'
   );
   await refused(/--lora-rank: expected a whole number/, ...learn, ...anew, '--lora-rank', '-1');
   await refused(/holds adapters.*heddle merge/, ...learn, '--init-from', at('tuned'), '--out', at('x'));
+  await refused(/holds adapters.*heddle merge/, 'embed', at('tuned'), '--export', at('v.txt'));
   const planned = last(await succeed('plan', ...learn.slice(1), ...lora, '--init-from', at('moved')));
   t.true(planned.memory.optimizerState < planned.memory.parameters, 'two moments of adapters only');
 });

@@ -1,32 +1,8 @@
 // The objectives on the command line: train, evaluate, and what a model of each is for.
-import { spawn } from 'node:child_process';
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
-import { temporaryFolder } from '../train/tiny.js';
-
-function commands(t: ExecutionContext) {
-  const folder = temporaryFolder(t);
-  const heddle = (...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> => {
-    const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
-      env: { ...process.env, HEDDLE_CACHE: join(folder, 'cache') },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (piece) => {
-      stdout += piece;
-    });
-    child.stderr.on('data', (piece) => {
-      stderr += piece;
-    });
-    return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
-  };
-  const write = (name: string, lines: readonly string[]): string => {
-    writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
-    return join(folder, name);
-  };
-  return { folder, heddle, write };
-}
+import test from 'ava';
+import { commands, last } from './heddle.js';
 
 const sizes =
   '--hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --max-position-embeddings 32 --batch-size 8'
@@ -36,7 +12,6 @@ const lines = Array.from(
   { length: 120 },
   (_, index) => `${'ab'[index % 2].repeat(3 + (index % 5))} loom ${index % 7}`,
 );
-const last = (output: string) => JSON.parse(output.trim().split('\n').at(-1)!);
 
 test.serial('pairs: train, evaluate, translate; generate and classify refuse by name', async (t) => {
   const { folder, heddle, write } = commands(t);
@@ -291,4 +266,29 @@ test.serial('packed documents: prepare, train, evaluate, generate', async (t) =>
   const masked = await heddle('train', '--data', data, '--objective', 'masked', '--pack-documents', ...sizes);
   t.is(masked.code, 2);
   t.regex(masked.stderr, /packDocuments is for the objective causal/);
+});
+
+test.serial('a WordPiece tokenizer of another library: train, evaluate, generate', async (t) => {
+  const { folder, heddle, write } = commands(t);
+  const run = join(folder, 'run');
+  const tokenizer = 'test/fixtures/wordpiece.tokenizer.json';
+  const flags = ['--data', write('a.txt', lines), '--tokenizer', tokenizer, ...sizes, '--out', run, '--json'];
+  const trained = await heddle('train', ...flags, '--max-steps', '100');
+  t.is(trained.code, 0, trained.stderr);
+  const resumed = await heddle('train', ...flags, '--max-steps', '110', '--resume');
+  t.is(resumed.code, 0, resumed.stderr);
+  const scored = await heddle('evaluate', run, '--json');
+  t.true(Math.abs(last(scored.stdout).loss - last(resumed.stdout).validLoss) < 1e-4, scored.stderr);
+  const generated = await heddle(
+    'generate',
+    run,
+    '--prompt',
+    'aaa',
+    '--temperature',
+    '0',
+    '--max-new-tokens',
+    '20',
+  );
+  t.is(generated.code, 0, generated.stderr);
+  t.regex(generated.stdout, /loom/);
 });

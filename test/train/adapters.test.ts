@@ -11,6 +11,7 @@ import { addAdapters, isAdapter, type LowRankOptions } from '#src/models/adapter
 import { checkpointTensors } from '#src/models/checkpointTensors.js';
 import type { DecoderOptions } from '#src/models/config.js';
 import { freeze, trainableCount } from '#src/models/fineTuning.js';
+import { adamw } from '#src/train/optimizer.js';
 import type { Stepper } from '#src/train/stepper.js';
 import type { TrainerOptions } from '#src/train/trainer.js';
 import { testDevice } from '../device.js';
@@ -130,6 +131,26 @@ for (const family of [{ modelType: 'gpt2' }, { modelType: 'llama', numKeyValueHe
   });
 }
 
+test('in bf16, with micro-steps and early stopping, opened adapters say what the trainer says', async (t) => {
+  const { folder, adapted } = await adapting(t);
+  const out = join(folder, 'run');
+  const stopping = { evalEvery: 4, earlyStoppingPatience: 1, optimizer: adamw({ learningRate: 0.3 }) };
+  const trainer = adapted({
+    out,
+    precision: 'bf16',
+    gradientAccumulationSteps: 2,
+    maxSteps: 80,
+    ...stopping,
+  });
+  const ends: string[] = [];
+  for await (const event of trainer.run()) if (event.event === 'done') ends.push(event.reason);
+  t.deepEqual(ends, ['stopped early']);
+  const [said] = await trainer.generateBatch(['the '], { greedy: true, maxNewTokens: 11 });
+  await trainer.close();
+  t.deepEqual(await continued(out), said, 'the best adapters, which came back');
+  t.notDeepEqual((await continued(await latest(out))).logProbabilities, said.logProbabilities);
+});
+
 test('a base that is gone, has moved or is another one is said by name', async (t) => {
   const { folder, base, adapted } = await adapting(t);
   const [out, moved] = [join(folder, 'run'), join(folder, 'moved')];
@@ -177,6 +198,9 @@ test('what cannot be saved or opened is refused', async (t) => {
   const write = (changes: object) => writeFileSync(path, JSON.stringify({ ...config, ...changes }));
   write({ base_model_name_or_path: 'somebody/base', base_model_sha256: undefined });
   t.is((await continued(checkpoint, base)).tokens.length, 11);
+  write({ base_model_name_or_path: null });
+  await t.throwsAsync(continued(checkpoint), refusal(/name no base/));
+  await t.throwsAsync(continued(base, base), refusal(/holds no adapters and so has no base/));
   write({ use_dora: true });
   await t.throwsAsync(continued(checkpoint), refusal(/use_dora is not supported/));
   write({ rank_pattern: { c_attn: 4 } });
