@@ -150,10 +150,11 @@ export class BagOfWords {
     return this.weighting === 'counts' ? count : count * this.#factors[feature];
   }
 
-  /** Tokens of each feature's n-gram, by feature. */
+  /** The tokens that a feature stands for, in their order. */
   ngramTokens(feature: number): number[] {
-    const [prefix, token] = this.ngrams[feature];
-    return prefix < 0 ? [token] : [...this.ngramTokens(prefix), token];
+    const tokens: number[] = [];
+    for (let at = feature; at >= 0; at = this.ngrams[at][0]) tokens.unshift(this.ngrams[at][1]);
+    return tokens;
   }
 
   /** Everything `fromJSON` needs. */
