@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0x1e5b8edcbc589eb6ull;
+constexpr uint64_t OPS_HASH = 0xf110271e54531080ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -75,7 +75,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(softmax_cross_entropy, "N V real;N i32", "N;N;N V real", 4, 0) \
   X(softmax_cross_entropy_backward, "N V real;N i32;N;N", "N V real", 4, 0) \
   X(count_targets, "N i32", "1", 4, 0) \
-  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows", 8, 0) \
+  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows;* N", 8, 0) \
   X(layer_norm, "* C real;C;C ?;* C real ?", "* C real;*;*;* C real", 4, 0) \
   X(layer_norm_backward, "* C real;C;*;*;* C real;* C real ?", "* C real;C;C", 0, 0) \
   X(rms_norm, "* C real;C;* C real ?", "* C real;*;* C real", 4, 0) \
@@ -120,7 +120,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(softmax_cross_entropy, "f32", "0 0 1") \
   X(softmax_cross_entropy_backward, "f32", "1") \
   X(count_targets, "i32", "0") \
-  X(matmul, "3 7", "24 0") \
+  X(matmul, "3 7", "24 0 0") \
   X(layer_norm, "f32", "9 0 0 9") \
   X(layer_norm_backward, "", "48 0 0") \
   X(rms_norm, "f32", "5 0 5") \
