@@ -127,7 +127,7 @@ HEDDLE_DEVICE void combine_groups(const float (&sum)[ITEMS], float* to, int64_t 
 // With h = (x - mean) rstd and g = dy weight:  dx = rstd (g - average(g) - h average(g h)), without average(g) where the
 // mean was not taken out (Ba et al. 2016; Zhang & Sennrich 2019). dx may lie on dy or dsum.
 template <typename Group, int ITEMS, bool CENTRED, typename T>
-__global__ void __launch_bounds__(Group::THREADS) normalise_backward(Backward<T> b, int64_t rows, int columns) {
+__global__ void __launch_bounds__(Group::THREADS, 1) normalise_backward(Backward<T> b, int64_t rows, int columns) {
   const float share = 1.0f / float(columns);
   float dweight[ITEMS] = {}, dbias[ITEMS] = {};
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
