@@ -1,6 +1,7 @@
-// npm run bench -- step|soak|memory|tokenizer [--cases a,b] [--peers torch] [--threads N] [--rounds N] [--steps N] [--data FOLDER] [--json]
+// npm run bench -- step|soak|memory|tokenizer|features [--cases a,b] [--peers torch] [--threads N] [--rounds N] [--steps N] [--data FOLDER] [--json]
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchFeatures, defaultFeaturesBenchOptions } from './features.js';
 import { benchMemory } from './memory.js';
 import { benchSoak } from './soak.js';
 import { benchStep, defaultStepOptions } from './step.js';
@@ -31,6 +32,12 @@ const benchmarks: Record<string, () => Promise<object>> = {
     }),
   soak: () => benchSoak({ steps: Number(values.steps ?? 20_000), threads }),
   memory: () => benchMemory({ threads }),
+  features: () =>
+    benchFeatures({
+      ...defaultFeaturesBenchOptions,
+      ...(values.data ? { data: values.data } : {}),
+      ...(values.rounds ? { rounds: Number(values.rounds) } : {}),
+    }),
   tokenizer: () =>
     benchTokenizer({
       ...defaultTokenizerBenchOptions,

@@ -1,4 +1,4 @@
-// Rows of a table by token id and their gradient; positions: sequences, sinusoids, rotary tables and rotations.
+// Rows of a table by token id and their gradient; ids as one-hot vectors; positions: sequences, sinusoids, rotary tables and rotations.
 // Lookups move 8 bytes an element; the gradient reads dy once and writes the table once; sinusoids cost ~25 flops.
 // All but the gradient are split by rows; that by pieces of the table, each of which looks through all ids and adds
 // its rows in their order: no piece is written by two tasks, and neither sorting nor workspace is needed.
@@ -78,6 +78,23 @@ void embedding(const Call& call) {
 }
 void embedding_backward(const Call& call) {
   with_type(call.in[1], [&](auto type) { add_rows<decltype(type)>(call); });
+}
+
+void one_hot(const Call& call) {
+  const int32_t* ids = integers(call.in[0]);
+  const int64_t columns = columns_of(call.out[0]);
+  if (!call.out[0].data) return;
+  with_type(call.out[0], [&](auto type) {
+    typedef decltype(type) T;
+    T* y = elements<T>(call.out[0]);
+    parallel_ranges(call.context, size_of(call.in[0]), rows_per_task(columns),
+                    [&](int64_t first, int64_t last, int32_t) {
+                      memset(y + first * columns, 0, (last - first) * columns * sizeof(T));
+                      for (int64_t row = first; row < last; row++) {
+                        if (ids[row] >= 0 && ids[row] < columns) set(y[row * columns + ids[row]], 1.0f);
+                      }
+                    });
+  });
 }
 
 void positions(const Call& call) {

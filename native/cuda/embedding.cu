@@ -1,4 +1,4 @@
-// Rows of a table by token id and their gradient; positions: sequences, sinusoids, rotary tables and rotations.
+// Rows of a table by token id and their gradient; ids as one-hot vectors; positions: sequences, sinusoids, rotary tables and rotations.
 // Lookups move 8 bytes an element; the gradient reads dy once and writes the table once.
 // The gradient sorts the tokens by id, stably and so the same every time, by a radix sort of 8 bits a pass; then a block for
 // each id and 128 columns finds its tokens by bisection and adds their rows in order: no atomics on floats.
@@ -19,6 +19,11 @@ __global__ void look_up(const int32_t* ids, const T* table, T* y, int64_t count,
     const int64_t id = ids[i / columns];
     y[i] = id >= 0 && id < vocabulary ? table[id * columns + i % columns] : T{};
   });
+}
+
+template <typename T>
+__global__ void write_one_hot(const int32_t* ids, T* y, int64_t count, int64_t columns) {
+  for_elements(count * columns, [&](int64_t i) { set(y[i], ids[i / columns] == i % columns ? 1.0f : 0.0f); });
 }
 
 // ---- tokens in the order of their ids; those that are no id come last
@@ -222,6 +227,16 @@ Status embedding_backward(const Call& call, Stream stream) {
     typedef decltype(type) T;
     return launch(add_rows<T>, dim3(unsigned(vocabulary * tiles)), dim3(COLUMNS), 0, stream, keys, tokens, count,
                   static_cast<const T*>(call.in[1].data), floats(call.in[2]), floats(call.out[0]), columns, tiles);
+  });
+}
+
+Status one_hot(const Call& call, Stream stream) {
+  const int64_t count = size_of(call.in[0]), columns = columns_of(call.out[0]);
+  if (!call.out[0].data || count * columns == 0) return cudaSuccess;
+  return with_type(call.out[0], [&](auto type) {
+    typedef decltype(type) T;
+    return launch(write_one_hot<T>, blocks_for(count * columns), dim3(THREADS), 0, stream, integers(call.in[0]),
+                  static_cast<T*>(call.out[0].data), count, columns);
   });
 }
 

@@ -179,7 +179,7 @@ Status multiply_by_library(const Call& call, const Extents& e, Multiplication& g
                 static_cast<const float*>(context.workspace), unsigned(e.batches));
 }
 
-Status multiply(const Call& call, Stream stream) {
+Status multiply_matrices(const Call& call, Stream stream) {
   const Extents e = extents_of(call);
   if (e.batches * e.m * e.n == 0 || (!call.out[0].data && !call.out[1].data)) return cudaSuccess;
   if (e.k > MOST_DEPTH) return cudaErrorInvalidValue;
@@ -226,7 +226,7 @@ int64_t matmul_workspace(const Call& call) {
 }
 
 Status matmul(const Call& call, Stream stream) {
-  const Status status = multiply(call, stream);
+  const Status status = multiply_matrices(call, stream);
   const Operand& b = call.in[1];
   if (status != cudaSuccess || !has_sums_apart(call) || extent_of(call.out[2], 0, call.out[2].rank) == 0) return status;
   float* const sums = static_cast<float*>(call.out[2].data);

@@ -1,7 +1,7 @@
 // A run folder holds `checkpoints/step-000500`, ..., of which the last two are kept, and `best`, which holds weights only.
 // Each is a folder of its own with config, tokenizer, weights and a manifest, so that each can be opened by its path.
 import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../errors.js';
 import {
   asCheckpointError,
@@ -16,6 +16,8 @@ import { isPlainName, manifestName, verifyManifest, writeManifest } from './mani
 import { weightsOf } from './safetensors.js';
 
 const checkpointsFolder = 'checkpoints';
+/** Of a folder with adapters, which need no config.json: that of their base will do. */
+export const adapterConfigName = 'adapter_config.json';
 const bestFolder = 'best';
 
 /** Complete checkpoints kept in a run folder beside the best. */
@@ -65,17 +67,32 @@ export const saveBest = (
   files: readonly CheckpointFile[],
 ): Promise<string> => saveFolder(runFolder, bestFolder, step, files);
 
+/** Saves a model as a folder of its own, which must not be there yet, and returns it. Throws CheckpointError. */
+export async function saveModel(
+  folder: string,
+  step: number,
+  files: readonly CheckpointFile[],
+): Promise<string> {
+  if (await exists(folder))
+    throw new CheckpointError(`${folder} is there already; choose another folder`, { folder });
+  const path = resolve(folder);
+  await saveFolder(dirname(path), basename(path), step, files, async () => {});
+  return folder;
+}
+
 async function saveFolder(
   parent: string,
   name: string,
   step: number,
   files: readonly CheckpointFile[],
+  clear: (parent: string) => Promise<void> = tidy,
 ): Promise<string> {
   const target = join(parent, name);
   const temporary = join(parent, `.saving-${name}`);
   try {
     await makeFolder(parent);
-    await tidy(parent);
+    await clear(parent);
+    await rm(temporary, { recursive: true, force: true });
     await makeFolder(temporary);
     try {
       const digests: Record<string, FileDigest> = {};
@@ -208,7 +225,7 @@ async function tryFolder(
 
 /**
  * Opens what a user points at: a run folder (its best weights or, with `prefer: 'latest'`, its newest checkpoint), a
- * checkpoint folder, or a folder made elsewhere that holds `config.json` and weights. All files listed in a manifest are
+ * checkpoint folder, or a folder made elsewhere that holds `config.json` and weights, or adapters. All files listed in a manifest are
  * checked. Throws CheckpointError.
  */
 export async function openCheckpoint(
@@ -223,6 +240,7 @@ export async function openCheckpoint(
     const best = await standing(join(folder, bestFolder)).catch(() => undefined);
     const hasSteps = await hasCheckpoints(folder);
     if (best !== undefined || hasSteps) return await openRun(folder, best, hasSteps, prefer);
+    if (await exists(join(folder, adapterConfigName))) return { folder, step: undefined, skipped: [] };
     if (!(await exists(join(folder, 'config.json')))) {
       throw new CheckpointError(
         `${path} is neither a run nor a checkpoint nor a model folder (no checkpoints, ${manifestName} or config.json); give the folder of --out`,
@@ -265,6 +283,10 @@ async function standing(path: string): Promise<string> {
     throw new CheckpointError(`${path} is a file; give the folder that holds it`, { path });
   return folder;
 }
+
+/** Whether a checkpoint holds a file of that name. */
+export const hasFile = ({ folder }: Pick<Checkpoint, 'folder'>, name: string): Promise<boolean> =>
+  exists(join(folder, name));
 
 /** A JSON file of a checkpoint. Throws CheckpointError. */
 export async function readCheckpointJson(

@@ -163,6 +163,12 @@ export async function weightsOf(folder: string): Promise<string> {
     const path = join(folder, name);
     if (await stat(path).catch(() => undefined)) return path;
   }
+  if (await stat(join(folder, 'adapter_model.safetensors')).catch(() => undefined)) {
+    throw new CheckpointError(
+      `${folder} holds adapters and no weights of its own; merge them with their base first (heddle merge)`,
+      { folder },
+    );
+  }
   throw new CheckpointError(`${folder} holds neither model.safetensors nor model.safetensors.index.json`, {
     folder,
   });

@@ -9,9 +9,10 @@ import { runEntries } from '../train/settings.js';
 import { classifierFor } from '../train/tasks.js';
 import { trainedSettings } from '../train/trainedSettings.js';
 import { defineCommand } from './commandLine.js';
+import { openingEntries } from './opening.js';
 
 const schema = v.strictObject({
-  model: text('Folder of a run or a checkpoint'),
+  ...openingEntries,
   text: v.optional(text('Text to classify', { defaultFrom: 'each line of standard input' })),
   device: runEntries.device,
   threads: runEntries.threads,
@@ -47,16 +48,17 @@ export const classify = defineCommand({
   example: "heddle classify runs/sentiment --text 'a charming film'",
   schema,
   positionals: ['model'],
-  async run({ model: folder, text: given, device, threads, json }, { signal, stdout }) {
-    await using trained = await TrainedModel.open(folder, { device: device as Device, threads });
+  async run({ model: folder, base, text: given, device, threads, json }, { signal, stdout }) {
+    await using trained = await TrainedModel.open(folder, { base, device: device as Device, threads });
     const { settings, labelNames } = trainedSettings(trained);
-    if (settings.objective !== 'classification' || !labelNames) {
+    if (!['classification', 'bag-of-words'].includes(settings.objective) || !labelNames) {
       throw new CheckpointError(
-        `${folder} was trained for the objective ${settings.objective}; classify needs one trained with --objective classification`,
+        `${folder} was trained for the objective ${settings.objective}; classify needs one trained with --objective classification or bag-of-words`,
       );
     }
-    const { tokenizer } = trained;
-    const { objective, vocabSize } = classifierFor(settings, tokenizer, labelNames.length);
+    const { tokenizer, vocabSize } = trained;
+    const encoders = { tokenizer, features: await trained.features() };
+    const { objective } = classifierFor(settings, encoders, labelNames.length);
     const programs = await trained.load(objective as never, { batchSize: 1, vocabSize });
     if (given === undefined && process.stdin.isTTY)
       throw new ConfigError('give a text with --text, or lines on standard input');

@@ -50,7 +50,7 @@ const trainEntries = {
 } satisfies v.ObjectEntries;
 
 const queryEntries = {
-  model: v.optional(text('Folder of a trained run, to ask or to export')),
+  model: v.optional(text('Folder of a trained run, or exported file, to ask or to export')),
   neighbours: v.optional(text('Words, parted by commas, whose nearest words are shown')),
   analogy: v.optional(text('Three words a,b,c: shows what is to c as b is to a')),
   similarity: v.optional(text('Two words, parted by a comma, whose cosine is shown')),
@@ -80,7 +80,9 @@ export const embed = defineCommand({
   positionals: ['model'],
   async run(settings, context) {
     if (settings.data !== undefined && settings.model !== undefined) {
-      throw new ConfigError('give either --data, to train, or the folder of a run, to ask; not both');
+      throw new ConfigError(
+        'give either --data, to train, or what to ask, the folder of a run or a file of vectors; not both',
+      );
     }
     if (settings.data !== undefined) await trainVectors(settings, settings.data, context);
     const { neighbours, analogy, similarity } = settings;

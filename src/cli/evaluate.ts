@@ -12,11 +12,12 @@ import { trainedSettings } from '../train/trainedSettings.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
 import { evaluateVectors } from './evaluateVectors.js';
+import { openingEntries } from './opening.js';
 import { metricCells } from './report.js';
 import { formatNumber, formatTable } from './table.js';
 
 const schema = v.strictObject({
-  model: text('Folder of a run or a checkpoint'),
+  ...openingEntries,
   part: v.optional(choice(['train', 'valid', 'test'], 'Part of the data to score'), 'valid'),
   data: v.optional(text('Corpus, or file of rows', { defaultFrom: 'the one it was trained on' })),
   validData: objectiveEntries.validData,
@@ -49,12 +50,15 @@ export const evaluate = defineCommand({
   async run(settings, { signal, stdout, stderr }) {
     if (settings.similarity !== undefined || settings.analogies !== undefined)
       return evaluateVectors(settings, { stdout });
-    const { model: folder, part, batchSize, device, threads, precision, json, ...others } = settings;
-    await using trained = await TrainedModel.open(folder, { device: device as Device, threads, precision });
+    const { model: folder, base, part, batchSize, device, threads, precision, json, ...others } = settings;
+    const opening = { base, device: device as Device, threads, precision };
+    await using trained = await TrainedModel.open(folder, opening);
     const known = trainedSettings(trained, others);
     const task = await openTask(known.settings, {
       tokenizer: trained.tokenizer,
       labelNames: known.labelNames,
+      features: await trained.features(),
+      vocabSize: trained.vocabSize,
       signal,
       onProgress: json ? undefined : dataProgress(stderr),
     });

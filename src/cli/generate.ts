@@ -17,6 +17,7 @@ import { precisions } from '../shape/dtype.js';
 import { runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { readLines } from './lines.js';
+import { openingEntries } from './opening.js';
 
 const share = (what: string) => v.pipe(v.number(), v.gtValue(0), v.maxValue(1), v.description(what));
 
@@ -85,7 +86,7 @@ export const repetitionEntries = {
 
 const schema = v.pipe(
   v.strictObject({
-    model: text('Folder of a run or a checkpoint'),
+    ...openingEntries,
     prompt: v.optional(v.pipe(v.string(), v.description('Text to go on from')), '\n'),
     prompts: v.optional(text('File with a prompt a line, all continued at once', { defaultFrom: 'prompt' })),
     maxNewTokens: v.optional(nonNegativeInteger('Length of what is generated', { unit: 'tokens' }), 400),
@@ -104,6 +105,7 @@ const schema = v.pipe(
   }),
   v.metadata({
     groups: {
+      Model: Object.keys(openingEntries),
       Text: ['prompt', 'prompts', 'maxNewTokens', 'stop'],
       Sampling: [...Object.keys(samplingEntries), ...Object.keys(repetitionEntries)],
       'Beam search': Object.keys(beamEntries),
@@ -122,10 +124,11 @@ export const generate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
-    const { model: folder, prompt, device, threads, precision, json } = settings;
+    const { model: folder, base, prompt, device, threads, precision, json } = settings;
     refuseContradictions(settings);
     const prompts = settings.prompts ? await readLines(settings.prompts, 'a prompt') : [prompt];
-    await using model = await PretrainedModel.open(folder, { device: device as Device, threads, precision });
+    const opening = { base, device: device as Device, threads, precision };
+    await using model = await PretrainedModel.open(folder, opening);
     for (const each of prompts) model.tokenizer.encode(each); // refused before anything is written
     const notices: string[] = []; // shown behind the text, which they would cut in two
     const onNotice = (message: string) => notices.push(message);

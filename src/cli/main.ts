@@ -5,6 +5,7 @@ import { doctor } from './doctor.js';
 import { embed } from './embed.js';
 import { evaluate } from './evaluate.js';
 import { generate } from './generate.js';
+import { merge } from './merge.js';
 import { plan } from './plan.js';
 import { prepare } from './prepare.js';
 import { profile } from './profile.js';
@@ -20,6 +21,7 @@ process.exitCode = await main(process.argv.slice(2), [
   generate,
   translate,
   embed,
+  merge,
   prepare,
   tokenizer,
   plan,

@@ -6,8 +6,9 @@ import { positiveInteger } from '../models/settingFields.js';
 import type { Module } from '../nn/index.js';
 import { causal } from '../objectives/causal.js';
 import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
+import { openRun } from '../train/openRun.js';
 import { type TrainSettings, trainSettingsSchema } from '../train/settings.js';
-import { openTask, type Task } from '../train/tasks.js';
+import type { Task } from '../train/tasks.js';
 import { defineCommand } from './commandLine.js';
 import { formatBytes, formatNumber, formatTable } from './table.js';
 
@@ -28,7 +29,7 @@ export const plan = defineCommand({
   example:
     'heddle plan --model-type llama --hidden-size 512 --num-hidden-layers 6 --num-attention-heads 8 --vocab-size 256',
   schema,
-  async run({ vocabSize, ...settings }, { signal, stdout }) {
+  async run({ vocabSize, ...settings }, { signal, stdout, given }) {
     const { batchSize, gradientAccumulationSteps } = settings;
     const how = {
       batchSize,
@@ -38,21 +39,27 @@ export const plan = defineCommand({
       precision: settings.precision,
       recompute: settings.recompute,
     };
-    const planned = planTraining({ ...(await plannedTask(settings, vocabSize, signal)), ...how });
+    const planned = planTraining({ ...(await plannedTask(settings, vocabSize, given, signal)), ...how });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },
 });
 
 /** A language model can be planned without its text, where its vocabulary is known; all else needs the data. */
-async function plannedTask(settings: TrainSettings, given: number | undefined, signal: AbortSignal) {
-  const vocabSize = given ?? (settings.tokenizer === 'bytes' ? 256 : undefined);
-  if (settings.objective === 'causal' && vocabSize !== undefined) {
+async function plannedTask(
+  settings: TrainSettings,
+  size: number | undefined,
+  given: ReadonlySet<string>,
+  signal: AbortSignal,
+) {
+  const vocabSize = size ?? (settings.tokenizer === 'bytes' ? 256 : undefined);
+  const startsAnew = settings.initFrom === undefined && settings.loraRank === 0;
+  if (settings.objective === 'causal' && vocabSize !== undefined && startsAnew) {
     const objective = causal({ sequenceLength: sequenceLengthFrom(settings) });
     const model: Module = new Decoder(modelFrom(settings, vocabSize));
     return { model, objective: objective as Task['objective'], vocabSize };
   }
-  const task = await openTask({ ...settings, vocabSize: given }, { signal });
-  return { model: task.makeModel(), objective: task.objective, vocabSize: task.vocabSize };
+  const { task, model } = await openRun({ ...settings, vocabSize: size }, given, { signal });
+  return { model, objective: task.objective, vocabSize: task.vocabSize };
 }
 
 /** `layers.3.attention.qkv.weight` belongs to `layers.3`, all else to its first word. */

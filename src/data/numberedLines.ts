@@ -13,12 +13,16 @@ const longestLine = 2 ** 24;
 
 /**
  * The lines of a UTF-8 text file, without their ends (line feed, with or without a carriage return before it). What follows
- * the last line end is a line only if there is something. DataError where the file cannot be read or is no UTF-8.
+ * the last line end is a line only if there is something; `onBytes` is told how many bytes were read. DataError where the file
+ * cannot be read or is no UTF-8.
  */
-export async function* numberedLines(path: string): AsyncGenerator<NumberedLine> {
+export async function* numberedLines(
+  path: string,
+  onBytes?: (bytes: number) => void,
+): AsyncGenerator<NumberedLine> {
   let number = 1;
   let pending = '';
-  for await (const piece of decodeUtf8(bytesOf(path), path)) {
+  for await (const piece of decodeUtf8(bytesOf(path, onBytes), path)) {
     const lines = (pending + piece).split('\n');
     pending = lines.pop()!;
     for (const line of lines)
@@ -33,9 +37,13 @@ export async function* numberedLines(path: string): AsyncGenerator<NumberedLine>
   if (pending !== '') yield { text: pending, number };
 }
 
-async function* bytesOf(path: string): AsyncGenerator<Uint8Array> {
+/** The bytes of a file in pieces. DataError where it cannot be read. */
+export async function* bytesOf(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Uint8Array> {
   try {
-    yield* createReadStream(path, { highWaterMark: 2 ** 18 });
+    for await (const piece of createReadStream(path, { highWaterMark: 2 ** 18 })) {
+      onBytes?.(piece.length);
+      yield piece;
+    }
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const reason = code === 'ENOENT' ? 'there is no such file' : message;

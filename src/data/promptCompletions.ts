@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { DataError } from '../errors.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { numberedLines } from './numberedLines.js';
+import { jsonLines } from './jsonLines.js';
 import type { PairData, Pairs } from './rowData.js';
 import { type PartFiles, type RowDataOptions, RowsBuilder, rowTokenizer } from './rowTexts.js';
 import type { PartName } from './split.js';
@@ -45,25 +45,4 @@ async function readPart(path: string, tokenizer: Tokenizer, signal?: AbortSignal
   return { source: source.rows(), target: target.rows() };
 }
 
-async function* readLines(path: string): AsyncGenerator<v.InferOutput<typeof line>> {
-  for await (const { text, number } of numberedLines(path)) {
-    if (text.trim() === '') continue;
-    const refuse = (why: string): DataError =>
-      new DataError(
-        `${path}:${number} must be an object such as {"prompt": "…", "completion": "…"}, but ${why}`,
-        { path, line: number },
-      );
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (error) {
-      throw refuse(`it is no JSON: ${(error as Error).message.slice(0, 100)}`);
-    }
-    const result = v.safeParse(line, value);
-    if (!result.success) {
-      const [issue] = result.issues;
-      throw refuse(`${v.getDotPath(issue) ?? 'the line'} is wrong: ${issue.message.slice(0, 100)}`);
-    }
-    yield result.output;
-  }
-}
+const readLines = (path: string) => jsonLines(path, line, '{"prompt": "…", "completion": "…"}');

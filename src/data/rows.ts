@@ -12,6 +12,15 @@ export interface TokenRows {
   read(row: number, target: Int32Array, targetOffset: number, length: number): void;
 }
 
+/** The ids of one row after another. */
+export function* idsOf(rows: TokenRows): Generator<Int32Array> {
+  for (let row = 0; row < rows.count; row++) {
+    const ids = new Int32Array(rows.lengthOf(row));
+    rows.read(row, ids, 0, ids.length);
+    yield ids;
+  }
+}
+
 /** The documents of a token source as rows: the lines of a file, say. Only their positions are in memory. */
 export function documentRows(source: TokenSource): TokenRows {
   const starts = source.documents();

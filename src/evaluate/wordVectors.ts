@@ -1,8 +1,9 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { openCheckpoint, readCheckpointJson } from '../checkpoint/checkpoint.js';
-import { openSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
+import { openSafetensors } from '../checkpoint/safetensors.js';
 import { CheckpointError, ConfigError, DataError, nearestName } from '../errors.js';
 import { tokenizerFromJSON } from '../text/vocabulary.js';
+import { readVectors, writeVectors } from './vectorFiles.js';
 
 /** Names under which model families keep the vectors of their tokens, in the order in which they are looked for. */
 const embeddingName =
@@ -83,24 +84,9 @@ export class NamedVectors {
     });
   }
 
-  /** Writes word2vec's text format (a line of both counts, then a word and its numbers a line), or safetensors by the name's end. */
-  async export(path: string): Promise<void> {
-    const { words, size, vectors } = this;
-    if (path.endsWith('.safetensors')) {
-      const source = new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength);
-      const metadata = { words: JSON.stringify(words) };
-      await writeSafetensors(
-        path,
-        [{ name: 'vectors', dtype: 'F32', shape: [words.length, size], source }],
-        metadata,
-      );
-      return;
-    }
-    const lines = words.map((word, row) => {
-      const numbers = Array.from(vectors.subarray(row * size, (row + 1) * size), String);
-      return `${word.replace(/\s/g, '\u2581') || '\u2581'} ${numbers.join(' ')}\n`;
-    });
-    await writeFile(path, `${words.length} ${size}\n${lines.join('')}`);
+  /** Writes all vectors to a file that `openVectors` reads: word2vec's text format, or safetensors by the name's end. */
+  export(path: string): Promise<void> {
+    return writeVectors(path, this);
   }
 }
 
@@ -116,22 +102,35 @@ function dot(a: Float32Array, b: Float32Array): number {
   return sum;
 }
 
-/** The vectors of a model's tokens: those of a run of skip-gram, or the learned embeddings of any model. Throws CheckpointError. */
+/**
+ * The vectors of a model's tokens: those of a run of skip-gram, or the learned embeddings of any model; or those in a file that was
+ * exported. Throws CheckpointError and DataError.
+ */
 export async function openVectors(path: string): Promise<NamedVectors> {
+  if (
+    await stat(path).then(
+      (found) => found.isFile(),
+      () => false,
+    )
+  ) {
+    const { words, vectors } = await readVectors(path);
+    return new NamedVectors(words, vectors);
+  }
   const checkpoint = await openCheckpoint(path, { prefer: 'best' });
   const tokenizer = tokenizerFromJSON(await readCheckpointJson(checkpoint, 'tokenizer.json'));
   const file = await openSafetensors(checkpoint.folder);
   try {
     const name = [...file.tensors.keys()].find((candidate) => embeddingName.test(candidate));
     const shape = name === undefined ? undefined : file.tensors.get(name)!.shape;
-    if (name === undefined || shape?.length !== 2 || shape[0] !== tokenizer.vocabSize) {
+    if (name === undefined || shape?.length !== 2 || shape[0] < tokenizer.vocabSize) {
       throw new CheckpointError(
         `${checkpoint.folder} has no vectors for the ${tokenizer.vocabSize} tokens of its tokenizer`,
       );
     }
     const special = new Set(Object.values(tokenizer.specialTokens));
     const all = await file.readFloat32(name);
-    const ids = Array.from({ length: shape[0] }, (_, id) => id).filter((id) => !special.has(id));
+    // Rows behind the tokenizer's are of special tokens that training appended.
+    const ids = Array.from({ length: tokenizer.vocabSize }, (_, id) => id).filter((id) => !special.has(id));
     const vectors = new Float32Array(ids.length * shape[1]);
     ids.forEach((id, row) => {
       vectors.set(all.subarray(id * shape[1], (id + 1) * shape[1]), row * shape[1]);

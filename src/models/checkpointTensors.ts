@@ -18,6 +18,8 @@ import {
 /** A tensor of a checkpoint and where its values lie in the parameter arena, in bytes. */
 export interface CheckpointTensor {
   readonly name: string;
+  /** Path of the parameter that it is, or whose rows it has. */
+  readonly parameter: string;
   readonly shape: Shape;
   readonly offset: number;
   readonly bytes: number;
@@ -56,30 +58,35 @@ function partsOf(kind: PackedPart, config: TransformerConfig): [string, number][
   return kind === 'kv' ? keyValue : [[query, numAttentionHeads * headDim], ...keyValue];
 }
 
-/** A model's tensors by the names its family has in Hugging Face's checkpoints; a user's own module keeps its paths. */
+/** The tensors that a parameter's rows are cut into, with their rows; a parameter that is not packed is one, with all of them. */
+function blocksOf(family: ReturnType<typeof familyOf>, path: string): [name: string, rows?: number][] {
+  const found = family?.names.find((pattern) => pattern.path.test(path));
+  if (!family || !found) return [[path]];
+  const name = path.replace(found.path, found.name);
+  if (!found.parts) return [[name]];
+  return partsOf(found.parts, family.config).map(([part, rows]) => [name.replace('{}', part), rows]);
+}
+
+/**
+ * A model's tensors by the names its family has in Hugging Face's checkpoints; a user's own module keeps its paths. Adapters have the
+ * names of PEFT: of a packed matrix each part's rows of `up` are a tensor of their own, and `down` is each part's.
+ */
 export function checkpointTensors(model: Module, table: ParameterTable): CheckpointTensor[] {
   const family = familyOf(model);
-  return table.entries.flatMap(({ name, slot }) => {
-    const bytes = 4 * sizeOf(slot.shape);
-    const found = family?.names.find(({ path }) => path.test(name));
-    if (!family || !found) return [{ name, shape: slot.shape, offset: slot.offset, bytes }];
-    const familyName = name.replace(found.path, found.name);
-    if (!found.parts) {
-      // Hugging Face keeps this bias as a row.
-      const shape = familyName === 'final_logits_bias' ? [1, ...slot.shape] : slot.shape;
-      return [{ name: familyName, shape, offset: slot.offset, bytes }];
-    }
+  return table.entries.flatMap(({ name: parameter, slot }) => {
+    const [, layer, side] = /^(.*)\.adapter\.(down|up)$/.exec(parameter) ?? [];
+    const ending = side && (side === 'down' ? 'lora_A.weight' : 'lora_B.weight');
     const [rows, ...rest] = slot.shape;
+    const rowBytes = (4 * sizeOf(slot.shape)) / rows;
     let row = 0;
-    return partsOf(found.parts, family.config).map(([part, partRows]) => {
-      const offset = slot.offset + (bytes / rows) * row;
-      row += partRows;
-      return {
-        name: familyName.replace('{}', part),
-        shape: [partRows, ...rest],
-        offset,
-        bytes: (bytes / rows) * partRows,
-      };
+    return blocksOf(family, side ? `${layer}.weight` : parameter).map(([familyName, ownRows = rows]) => {
+      const name = ending ? familyName.replace(/weight$/, ending) : familyName;
+      const isWhole = side === 'down' || ownRows === rows;
+      // Hugging Face keeps this bias as a row.
+      const shape = name === 'final_logits_bias' ? [1, ...slot.shape] : [isWhole ? rows : ownRows, ...rest];
+      const offset = slot.offset + (isWhole ? 0 : rowBytes * row);
+      row += ownRows;
+      return { name, parameter, shape, offset, bytes: isWhole ? rowBytes * rows : rowBytes * ownRows };
     });
   });
 }

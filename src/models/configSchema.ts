@@ -71,7 +71,7 @@ export const modelEntries = {
     choice(
       hiddenActs,
       'Activation of the feed-forward part: gelu is exact, gelu_new its tanh form, swiglu gated by SiLU',
-      fromModelType,
+      { defaultFrom: 'set by modelType; relu for bag-of-words' },
     ),
   ),
   tieWordEmbeddings: v.optional(

@@ -1,10 +1,6 @@
 // What is trained of a model, and how fast. All of it is said before the model's parameter table is made.
 import { ConfigError } from '../errors.js';
-import { Graph } from '../graph/graph.js';
-import { trace } from '../graph/trace.js';
-import { type AdapterOptions, Linear, type Module, type Parameter } from '../nn/index.js';
-import { full } from '../ops/index.js';
-import type { ParameterTable } from './parameterTable.js';
+import type { Module, Parameter } from '../nn/index.js';
 
 /**
  * Whether a part of a model is meant by a name: the name's words, `*` standing for any one, follow each other somewhere in the
@@ -20,7 +16,10 @@ export function isMeant(path: string, name: string): boolean {
 }
 
 /** The parameters that any of the names mean. Throws ConfigError for a name that means none. */
-function parametersOf(model: Module, names: readonly string[]): [path: string, parameter: Parameter][] {
+export function parametersOf(
+  model: Module,
+  names: readonly string[],
+): [path: string, parameter: Parameter][] {
   const all = [...model.namedParameters()];
   for (const name of names) {
     if (all.some(([path]) => isMeant(path, name))) continue;
@@ -76,66 +75,6 @@ export function decayLearningRates(model: Module, decay: number): void {
   }
 }
 
-export interface LowRankOptions extends AdapterOptions {
-  /** Dense layers that get an adapter, by name. Default: the projections of every attention. */
-  targets?: readonly string[];
-}
-
-const defaultTargets = ['attention.qkv', 'crossAttention.query', 'crossAttention.keyValue'];
-
-/**
- * Puts a low-rank adapter beside every dense layer that is named and freezes all else but what `trainable` names, such as a new
- * head. Returns the paths of the layers. Throws ConfigError.
- */
-export function addAdapters(
-  model: Module,
-  { targets, ...options }: LowRankOptions,
-  trainable: readonly string[] = [],
-): string[] {
-  const { rank, alpha = rank } = options;
-  if (!Number.isSafeInteger(rank) || rank < 1 || !(alpha > 0)) {
-    throw new ConfigError(
-      `an adapter needs a rank of at least 1 and an alpha above 0, but has ${rank} and ${alpha}`,
-    );
-  }
-  const linears = [...model.namedModules()].filter(([, module]) => module instanceof Linear) as [
-    string,
-    Linear,
-  ][];
-  const names = targets ?? defaultTargets.filter((name) => linears.some(([path]) => isMeant(path, name)));
-  for (const name of names) {
-    if (!linears.some(([path]) => isMeant(path, name))) {
-      throw new ConfigError(
-        `'${name}' names no dense layer; the model has ${linears.map(([path]) => path).join(', ')}`,
-        { name },
-      );
-    }
-  }
-  const kept = new Set(parametersOf(model, trainable).map(([, parameter]) => parameter));
-  for (const parameter of model.namedParameters().values())
-    if (!kept.has(parameter)) parameter.trainable = false;
-  const adapted = linears.filter(([path]) => names.some((name) => isMeant(path, name)));
-  for (const [, linear] of adapted) linear.adapt(options);
-  return adapted.map(([path]) => path);
-}
-
-/** Whether a parameter, or a tensor of a checkpoint, is an adapter's. */
-export const isAdapter = (name: string): boolean => /(^|\.)adapter\.(down|up)$/.test(name);
-
-/** A program that adds every adapter's correction to its layer's weight and sets the adapter to 0. */
-export function mergeAdapters(model: Module): Graph {
-  const graph = new Graph();
-  trace({ graph, training: false }, () => {
-    for (const module of model.namedModules().values()) {
-      if (!(module instanceof Linear) || !module.adapter) continue;
-      const { adapter, weight } = module;
-      graph.store(adapter.merged(module), weight.slot!);
-      graph.store(full(adapter.up.shape, 0), adapter.up.slot!);
-    }
-  });
-  return graph;
-}
-
-/** How many parameters of a model are trained, padding not counted. */
-export const trainableCount = ({ entries }: ParameterTable): number =>
-  entries.reduce((sum, { group, parameter }) => sum + (group === 'frozen' ? 0 : parameter.size), 0);
+/** How many parameters of a model are trained; a shared one counts once. */
+export const trainableCount = (model: Module): number =>
+  [...model.namedParameters().values()].reduce((sum, { trainable, size }) => sum + (trainable ? size : 0), 0);

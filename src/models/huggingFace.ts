@@ -22,6 +22,12 @@ export const isConfigured = (model: Module): model is ConfiguredModel =>
     (kind) => model instanceof kind,
   );
 
+/** Tokens that a model reads; undefined where it reads none. */
+export const vocabSizeOf = ({ config }: ConfiguredModel): number | undefined => {
+  if ('body' in config) return config.body.vocabSize;
+  return 'vocabSize' in config ? config.vocabSize : undefined;
+};
+
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 const snakeKeys = (config: object) =>

@@ -2,6 +2,7 @@ import { ConfigError } from '../errors.js';
 import type { Tensor } from '../graph/tensor.js';
 import {
   dropoutInTraining,
+  EmbeddingBag,
   glorotUniform,
   type HiddenAct,
   hiddenActOf,
@@ -23,13 +24,18 @@ export interface MlpConfig {
   hiddenAct: HiddenAct;
   /** Dropout of hidden layers. Default 0. */
   dropout: number;
+  /**
+   * Whether features come as the ids and weights of those that are not 0, as those of texts do. The first layer's weight is then
+   * [inputSize, outputs]. Default false.
+   */
+  sparseInput: boolean;
 }
 
 export type MlpOptions = Partial<MlpConfig> & Pick<MlpConfig, 'inputSize' | 'hiddenSizes' | 'numLabels'>;
 
 /** Fills in defaults. Throws ConfigError. */
 export function mlpConfig(options: MlpOptions): MlpConfig {
-  const { inputSize, hiddenSizes, numLabels, hiddenAct = 'relu', dropout = 0 } = options;
+  const { inputSize, hiddenSizes, numLabels, hiddenAct = 'relu', dropout = 0, sparseInput = false } = options;
   const sizes: [name: string, value: number][] = [
     ['inputSize', inputSize],
     ...hiddenSizes.map((size, index): [string, number] => [`hiddenSizes[${index}]`, size]),
@@ -44,33 +50,52 @@ export function mlpConfig(options: MlpOptions): MlpConfig {
       `hiddenAct ${hiddenAct} needs a gate, which a dense layer has not; use relu or gelu`,
     );
   }
-  return { modelType: 'mlp', inputSize, hiddenSizes: [...hiddenSizes], numLabels, hiddenAct, dropout };
+  const sized = { inputSize, hiddenSizes: [...hiddenSizes], numLabels };
+  return { modelType: 'mlp', ...sized, hiddenAct, dropout, sparseInput };
 }
+
+/** Features of B rows: all of them, float32 [B, inputSize], or W of each row, int32 and float32 [B, W], of which any may weigh 0. */
+export type MlpInputs =
+  | { readonly features: Tensor }
+  | { readonly featureIds: Tensor; readonly featureWeights: Tensor };
 
 /** Dense layers with an activation between them (Rumelhart et al. 1986); weights start as Glorot & Bengio 2010 advise. */
 export class Mlp extends Module {
   readonly config: MlpConfig;
-  readonly layers: Linear[];
+  readonly layers: readonly [Linear | EmbeddingBag, ...Linear[]];
 
   constructor(options: MlpOptions) {
     super();
     this.config = mlpConfig(options);
-    const { inputSize, hiddenSizes, numLabels } = this.config;
-    const sizes = [inputSize, ...hiddenSizes, numLabels];
-    this.layers = sizes
-      .slice(1)
-      .map((size, index) => new Linear(sizes[index], size, { initialization: glorotUniform }));
+    const { inputSize, hiddenSizes, numLabels, sparseInput } = this.config;
+    const [first, ...sizes] = [...hiddenSizes, numLabels];
+    const dense = (input: number, output: number) =>
+      new Linear(input, output, { initialization: glorotUniform });
+    this.layers = [
+      sparseInput ? new EmbeddingBag(inputSize, first) : dense(inputSize, first),
+      ...sizes.map((size, index) => dense(hiddenSizes[index], size)),
+    ];
   }
 
-  /** float32 [B, inputSize] to logits [B, numLabels]. */
-  forward({ features }: { features: Tensor }): { logits: Tensor } {
+  /** Features to logits [B, numLabels]. */
+  forward(inputs: MlpInputs): { logits: Tensor } {
     const { hiddenAct, dropout } = this.config;
     const { kind } = hiddenActOf(hiddenAct);
-    const [last, ...hidden] = [...this.layers].reverse();
-    const inner = hidden.reduceRight(
-      (x, layer) => dropoutInTraining(activation(layer.forward(x), kind), dropout),
-      features,
+    const [, ...others] = this.layers;
+    const logits = others.reduce(
+      (x, layer) => layer.forward(dropoutInTraining(activation(x, kind), dropout)),
+      this.first(inputs),
     );
-    return { logits: last.forward(inner) };
+    return { logits };
+  }
+
+  private first(inputs: MlpInputs): Tensor {
+    const [layer] = this.layers;
+    if (layer instanceof EmbeddingBag) {
+      if ('featureIds' in inputs) return layer.forward(inputs.featureIds, inputs.featureWeights);
+      throw new ConfigError('an Mlp with sparseInput takes featureIds and featureWeights');
+    }
+    if ('features' in inputs) return layer.forward(inputs.features);
+    throw new ConfigError('an Mlp without sparseInput takes features');
   }
 }

@@ -120,19 +120,19 @@ export class TransformerStack<Config extends TransformerConfig = TransformerConf
 
   /** Final hidden states [B, T, hiddenSize]. */
   hidden({ inputIds, tokenTypeIds, sources, ...ranges }: StackInputs): Tensor {
-    let x = this.embed(inputIds, tokenTypeIds);
+    let x = this.embed(inputIds, tokenTypeIds, ranges.positionIds);
     this.layers.forEach((layer, index) => {
       x = layer.forward(x, { ...ranges, source: sources?.[index] });
     });
     return this.norm ? this.norm.forward(x) : x;
   }
 
-  private embed(inputIds: Tensor, tokenTypeIds?: Tensor): Tensor {
+  private embed(inputIds: Tensor, tokenTypeIds?: Tensor, positionIds?: Tensor): Tensor {
     const { scaleEmbedding, hiddenSize, embdPdrop } = this.config;
     let x = this.embedding.forward(inputIds);
     if (scaleEmbedding) x = scale(x, Math.sqrt(hiddenSize));
     if (this.tokenTypes) x = add(x, this.segments(inputIds, tokenTypeIds));
-    if (this.positions) x = add(x, expand(this.positions.forward(inputIds.shape[1]), x.shape));
+    if (this.positions) x = add(x, expand(this.positions.forward(inputIds.shape[1], positionIds), x.shape));
     if (this.embeddingNorm) x = this.embeddingNorm.forward(x);
     return dropoutInTraining(x, embdPdrop);
   }

@@ -6,7 +6,7 @@ import type { CheckpointTensor } from './checkpointTensors.js';
 export type WantedTensor = Pick<CheckpointTensor, 'name' | 'shape' | 'offset'>;
 
 /**
- * Hands over the values of the wanted tensors of a safetensors file, one at a time. A tensor that is not there, or has another
+ * Hands over the values of the wanted tensors of a safetensors file, or of a folder's weights, one at a time. A tensor that is not there, or has another
  * shape, goes to `onMissing` where that is given, as for the new head of a model that is fine-tuned. Throws CheckpointError.
  */
 export async function readTensors(

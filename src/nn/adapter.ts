@@ -22,20 +22,22 @@ export class LowRankAdapter extends Module {
   /** [rank, in] and [out, rank]. */
   readonly down: Parameter;
   readonly up: Parameter;
-  readonly factor: number;
-  private readonly dropout: number;
+  readonly options: Required<AdapterOptions>;
 
   constructor(inputSize: number, outputSize: number, { rank, alpha = rank, dropout = 0 }: AdapterOptions) {
     super();
+    this.options = { rank, alpha, dropout };
     this.down = new Parameter([rank, inputSize], uniform(1 / Math.sqrt(inputSize)));
     this.up = new Parameter([outputSize, rank], constant(0));
-    this.factor = alpha / rank;
-    this.dropout = dropout;
+  }
+
+  private get factor(): number {
+    return this.options.alpha / this.options.rank;
   }
 
   /** [..., in] to the correction [..., out]. */
   forward(x: Operand): Tensor {
-    const inner = matmul(dropoutInTraining(toTensor(x), this.dropout), transpose(this.down));
+    const inner = matmul(dropoutInTraining(toTensor(x), this.options.dropout), transpose(this.down));
     return scale(matmul(inner, transpose(this.up)), this.factor);
   }
 

@@ -48,6 +48,8 @@ export interface TokenRanges {
   lengths?: Tensor;
   /** int32 [B, T]: the first token of the document that a token belongs to; tokens before it are not seen. */
   documentStarts?: Tensor;
+  /** int32 [B, T]: each token's place in its document, from 0. Default: its place in the row. */
+  positionIds?: Tensor;
 }
 
 /** Keys and values that a cross-attention looks at: [P, S, heads, headDim] each. */
@@ -149,7 +151,7 @@ export class SelfAttention extends MultiHeadAttention {
     const { heads, groups, headDim, options } = this;
     let [q, k, v] = this.splitHeads(this.qkv.forward(x), heads, groups, groups);
     if (options.ropeTheta) {
-      const positions = tokenPositions(x.shape[1]);
+      const positions = ranges.positionIds ?? tokenPositions(x.shape[1]);
       [q, k] = [q, k].map((part) => rotary(part, positions, options.ropeTheta));
     }
     const settings: AttentionOptions = {

@@ -28,9 +28,13 @@ export class LearnedPositions extends Module {
     this.weight = new Parameter([maxPositionEmbeddings + offset, hiddenSize], initialization);
   }
 
-  /** [length, hiddenSize], or [batch, length, hiddenSize] while decoding. */
-  forward(length: number): Tensor {
+  /**
+   * [length, hiddenSize], or [batch, length, hiddenSize] while decoding and for `positionIds`, int32 [batch, length], which stand
+   * for 0, 1, 2, ...
+   */
+  forward(length: number, positionIds?: Tensor): Tensor {
     const { offset } = this;
+    if (positionIds) return embedding(positionIds, slice(this.weight, 0, offset, this.weight.shape[0]));
     const positions = slice(tokenPositions(length + offset), -1, offset, length + offset);
     return embedding(positions, this.weight);
   }
@@ -50,9 +54,9 @@ export class SinusoidalPositions extends Module {
     super();
   }
 
-  /** [length, hiddenSize], or [batch, length, hiddenSize] while decoding. */
-  forward(length: number): Tensor {
-    const table = sinusoidal(tokenPositions(length), this.hiddenSize);
+  /** As of `LearnedPositions`. */
+  forward(length: number, positionIds?: Tensor): Tensor {
+    const table = sinusoidal(positionIds ?? tokenPositions(length), this.hiddenSize);
     if (!this.options.halves) return table;
     const leading = table.shape.slice(0, -1);
     const axes = leading.map((_, axis) => axis);

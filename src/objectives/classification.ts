@@ -23,7 +23,7 @@ export interface ClassificationOptions {
 }
 
 /** Logits are few: which class is likeliest is seen by looking. */
-function classTally(numLabels: number): Tally {
+export function classTally(numLabels: number): Tally {
   const counts = new ClassCounts(numLabels);
   return {
     add({ arrays: { targets } }, outputs) {
@@ -38,7 +38,8 @@ function classTally(numLabels: number): Tally {
   };
 }
 
-function classLoss(logits: Tensor, targets: Tensor, labelSmoothing: number, training: boolean): Loss {
+/** Loss over logits [B, numLabels], which evaluation reads. */
+export function classLoss(logits: Tensor, targets: Tensor, labelSmoothing: number, training: boolean): Loss {
   return {
     ...crossEntropy(logits, targets, training ? labelSmoothing : 0),
     outputs: training ? undefined : { logits },

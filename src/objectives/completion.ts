@@ -1,6 +1,8 @@
 import type { PairData } from '../data/rowData.js';
+import { ConfigError } from '../errors.js';
 import type { LanguageModel } from '../models/decoder.js';
 import { crossEntropy } from '../ops/index.js';
+import type { Tokenizer } from '../text/tokenizer.js';
 import { PredictionTally } from './metrics.js';
 import type { Objective } from './objective.js';
 import { rowObjective } from './rowObjective.js';
@@ -13,6 +15,18 @@ export interface CompletionOptions {
   eos: number;
   /** Share of the target's probability that is spread over the vocabulary, in training only. Default 0. */
   labelSmoothing?: number;
+}
+
+/**
+ * The token that completions end with: the tokenizer's eos, else that of a line break, so that the vocabulary stays that of the
+ * pretrained model. Throws ConfigError where the tokenizer has neither.
+ */
+export function completionEnd(tokenizer: Tokenizer): number {
+  const { eos = tokenizer.encode('\n')[0] } = tokenizer.specialTokens;
+  if (eos !== undefined) return eos;
+  throw new ConfigError(
+    `a ${tokenizer.kind} tokenizer has no token that could end a completion; train one with the special token eos`,
+  );
 }
 
 /** Fine-tuning of a language model on prompts and completions: the loss is that of the completion and its end alone. */

@@ -94,7 +94,14 @@ function chosen(units: readonly number[][], count: number): number[] {
 
 /** Whether a token goes on the word of the one before it: no white space parts them. */
 function continuations(tokenizer: Tokenizer): (before: number, id: number) => boolean {
-  const texts = Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.decode([id]));
+  const ids = Array.from({ length: tokenizer.vocabSize }, (_, id) => id);
+  // Some decode otherwise at the beginning of a text than behind another token.
+  const before = ids.find((id) => /^[!-~]+$/.test(tokenizer.decode([id])));
+  const texts = ids.map((id) =>
+    before === undefined
+      ? tokenizer.decode([id])
+      : tokenizer.decode([before, id]).slice(tokenizer.decode([before]).length),
+  );
   const begins = texts.map((text) => /^\s/.test(text));
   const ends = texts.map((text) => /\s$/.test(text));
   // Where no token has white space, tokens are words.

@@ -81,6 +81,8 @@ export interface Objective<Model extends Module = Module, Data extends Objective
   readonly settings: Readonly<Record<string, unknown>>;
   /** Whether its models are language models, which can be asked for the next token. Default false. */
   readonly continuesTexts?: boolean;
+  /** JSON to be kept beside the weights, by the name of its file: what using the model takes beside its tokenizer. Default none. */
+  readonly files?: Readonly<Record<string, unknown>>;
   /** At most eight. They share a session's memory, which is sized for the largest. */
   buckets(batchSize: number): readonly Bucket[];
   /** Inputs of a program for one bucket. */

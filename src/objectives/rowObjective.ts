@@ -29,7 +29,7 @@ export interface RowReader {
 export interface RowTask<Model extends Module, Data extends ObjectiveData>
   extends Pick<
     Objective<Model, Data>,
-    'name' | 'settings' | 'continuesTexts' | 'buckets' | 'inputs' | 'loss'
+    'name' | 'settings' | 'continuesTexts' | 'files' | 'buckets' | 'inputs' | 'loss'
   > {
   /** The rows of a part, or undefined where it is empty. */
   rows(data: Data, part: PartName, options: { seed: number; batchSize: number }): RowReader | undefined;

@@ -2,6 +2,7 @@ import { defineOp } from '../graph/op.js';
 import type { Operand, Tensor } from '../graph/tensor.js';
 import { toTensor } from '../graph/trace.js';
 import { sizeOf } from '../shape/shape.js';
+import { matmul } from './matmul.js';
 import { cast, expand, reshape } from './view.js';
 
 const embeddingOp = defineOp('embedding', {
@@ -27,6 +28,31 @@ export const embeddingBackwardOp = defineOp('embedding_backward', {
 
 /** Rows of a table [V, C] by their numbers [...]: gives [..., C]. A number outside 0..V-1 gives zeros. */
 export const embedding = (ids: Operand, table: Operand): Tensor => embeddingOp([ids, table])[0];
+
+/**
+ * Weighted sums of rows of a table [V, C]: ids and weights [..., W] give [..., C]. It is the product of a sparse matrix, of which each
+ * row holds at most W numbers, with the table: W C multiplications a row instead of V C. Padding has weight 0.
+ */
+export function embeddingBag(ids: Operand, weights: Operand, table: Operand): Tensor {
+  const rows = embedding(ids, table);
+  const [width, columns] = rows.shape.slice(-2);
+  const leading = rows.shape.slice(0, -2);
+  const sums = matmul(reshape(weights, [...leading, 1, width]), rows);
+  return reshape(sums, [...leading, columns]);
+}
+
+const oneHotOp = defineOp('one_hot', {
+  inputs: { ids: '* i32' },
+  outputs: { y: '* C result' },
+  attributes: { size: 'i32' },
+  bind: ({ size }) => ({ C: size as number }),
+});
+
+/**
+ * Ids [...] as vectors [..., size] of zeros with a one at place id; an id outside 0..size-1 gives zeros. Times a table it is
+ * `embedding` of the table, which moves as much less memory as the table has rows.
+ */
+export const oneHot = (ids: Operand, size: number): Tensor => oneHotOp([ids], { size })[0];
 
 const positionsOp = defineOp('positions', {
   inputs: { starts: 'B i32' },

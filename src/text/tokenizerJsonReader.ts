@@ -1,41 +1,32 @@
-// tokenizer.json files of Hugging Face's libraries: byte-level BPE, and words between white space. Nothing of a file is
-// trusted: sizes are bounded, and no expression out of it is ever run.
+// tokenizer.json files of Hugging Face's libraries: byte-level BPE, and words between white space. WordPiece and Unigram are read by
+// subwordJson.ts.
 import * as v from 'valibot';
-import { DataError } from '../errors.js';
 import { BpeTokenizer } from './bpe.js';
 import type { AddedToken } from './bpeDefinition.js';
 import { byteLevelBytes } from './byteLevel.js';
 import type { Merge } from './mergeWord.js';
 import { type SplitPattern, splitExpressions } from './splitPattern.js';
+import { readSubwordJson } from './subwordJson.js';
 import type { Tokenizer } from './tokenizer.js';
+import {
+  addedTokens,
+  checked,
+  content,
+  mostTokens,
+  refuse,
+  tokenNames,
+  vocab,
+} from './tokenizerJsonSchema.js';
 import { WordTokenizer } from './words.js';
 
-/** Ids up to here fit every table there is; published vocabularies have up to 262,144. */
-const mostTokens = 2 ** 21;
-const longestToken = 2 ** 16;
-
-const id = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(mostTokens - 1));
-const content = v.pipe(v.string(), v.minLength(1), v.maxLength(longestToken));
-const flag = v.optional(v.boolean(), false);
-const addedToken = v.object({ id, content, special: flag, lstrip: flag, rstrip: flag, single_word: flag });
 const merge = v.union([
   v.pipe(v.string(), v.regex(/^[^ ]+ [^ ]+$/, 'a merge must be two tokens with a space between them')),
   v.pipe(v.array(content), v.length(2)),
 ]);
-/** Ids by names. Valibot's record would pass over names such as "constructor", which are tokens like any other. */
-const vocab = v.pipe(
-  v.custom<Readonly<Record<string, unknown>>>(
-    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-    'must be an object of names and ids',
-  ),
-  v.transform((names) => new Map(Object.entries(names))),
-  v.check((ids) => ids.size <= mostTokens, `must have at most ${mostTokens} tokens`),
-  v.map(v.pipe(v.string(), v.maxLength(longestToken)), id),
-);
 const part = v.nullish(v.looseObject({ type: v.string() }));
 
 const file = v.object({
-  added_tokens: v.optional(v.pipe(v.array(addedToken), v.maxLength(mostTokens)), []),
+  added_tokens: addedTokens,
   normalizer: part,
   pre_tokenizer: part,
   model: v.variant('type', [
@@ -54,22 +45,16 @@ const file = v.object({
 });
 type File = v.InferOutput<typeof file>;
 
-const refuse = (why: string): never => {
-  throw new DataError(`tokenizer.json: ${why}`);
-};
-
 /** Whether a parsed JSON value is meant to be a tokenizer.json file. */
 export const isTokenizerJson = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && 'model' in value;
 
 /** The tokenizer of a parsed tokenizer.json. DataError where it is none, or of a kind that is not supported. */
 export function readTokenizerJson(value: unknown): Tokenizer {
-  const result = v.safeParse(file, value);
-  if (!result.success) {
-    const [issue] = result.issues;
-    return refuse(`${v.getDotPath(issue)?.slice(0, 80) ?? 'JSON'}: ${issue.message.slice(0, 200)}`);
-  }
-  const { normalizer, added_tokens, model } = result.output;
+  const kind = (value as { model?: { type?: unknown } | null }).model?.type;
+  if (kind === 'WordPiece' || kind === 'Unigram') return readSubwordJson(value);
+  const whole = checked(file, value);
+  const { normalizer, added_tokens, model } = whole;
   if (normalizer)
     refuse(`normalizer ${normalizer.type.slice(0, 40)} is not supported; only files without one are`);
   const single = added_tokens.find((token) => token.single_word);
@@ -78,19 +63,7 @@ export function readTokenizerJson(value: unknown): Tokenizer {
       `added token ${JSON.stringify(single.content.slice(0, 40))} is single_word, which is not supported`,
     );
   const namesById = tokenNames(model.vocab);
-  return model.type === 'BPE' ? bpe(result.output, namesById) : words(result.output, namesById);
-}
-
-/** Token names by id. */
-function tokenNames(vocab: ReadonlyMap<string, number>): (string | undefined)[] {
-  const names: (string | undefined)[] = [];
-  for (const [name, number] of vocab) {
-    // An id far beyond the number of tokens would make a table of holes.
-    while (names.length <= number) names.push(undefined);
-    if (names[number] !== undefined) refuse(`two tokens have the id ${number}`);
-    names[number] = name;
-  }
-  return names;
+  return model.type === 'BPE' ? bpe(whole, namesById) : words(whole, namesById);
 }
 
 function bpe(

@@ -10,6 +10,9 @@ export const modelFrom = (settings: TrainSettings, vocabSize: number): DecoderCo
 export const sequenceLengthFrom = (settings: TrainSettings): number =>
   settings.sequenceLength ?? settings.maxPositionEmbeddings;
 
+export const tokenizerFrom = ({ tokenizer, objective }: TrainSettings): string =>
+  tokenizer ?? (objective === 'bag-of-words' ? 'words' : 'characters');
+
 export function scheduleFrom(settings: TrainSettings): LearningRate {
   const { learningRate: peak, warmupSteps, decaySteps, schedule } = settings;
   // Decaying to a tenth of the peak is what Hoffmann et al. 2022 (arXiv:2203.15556) found best.

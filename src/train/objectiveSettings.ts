@@ -1,7 +1,16 @@
 // The settings that say what a model is trained to do, and on which files.
 import * as v from 'valibot';
 import { classifierEntries } from '../models/configSchema.js';
-import { choice, fraction, onOff, positiveInteger, positiveNumber, text } from '../models/settingFields.js';
+import {
+  choice,
+  fraction,
+  nonNegativeInteger,
+  onOff,
+  positiveInteger,
+  positiveNumber,
+  text,
+} from '../models/settingFields.js';
+import { featureWeightings } from '../text/bagOfWords.js';
 
 export const objectiveNames = [
   'causal',
@@ -10,6 +19,7 @@ export const objectiveNames = [
   'denoising',
   'sequence-to-sequence',
   'classification',
+  'bag-of-words',
   'completion',
 ] as const;
 export type ObjectiveName = (typeof objectiveNames)[number];
@@ -20,7 +30,7 @@ export const objectiveEntries = {
   objective: v.optional(
     choice(
       objectiveNames,
-      'What the model learns: the next token, masked tokens, spans left out (T5) or infilled (BART), a target for a source, a label, or a completion for a prompt',
+      'What the model learns: the next token, masked tokens, spans left out (T5) or infilled (BART), a target for a source, a label of a text or of its bag of words, or a completion for a prompt',
     ),
     'causal',
   ),
@@ -49,15 +59,48 @@ export const objectiveEntries = {
   ),
   meanSpanLength: v.optional(positiveNumber('Mean length of a span that is left out', { unit: 'tokens' }), 3),
   ...classifierEntries,
+  features: v.optional(
+    choice(
+      featureWeightings,
+      'What stands for a word in a bag-of-words: that it is there, how often, or that by how few texts have it',
+    ),
+    'tfidf',
+  ),
+  maxNgram: v.optional(
+    positiveInteger('Longest sequence of words that is a feature of a bag-of-words', { unit: 'tokens' }),
+    1,
+  ),
+  hiddenSizes: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+      v.description('Widths of the hidden layers over a bag-of-words'),
+      v.metadata({ unit: 'features', defaultFrom: 'none: softmax regression' }),
+    ),
+  ),
 } satisfies v.ObjectEntries;
 
 /** What a run starts from, and what of it is trained. */
 export const fineTuningEntries = {
   initFrom: v.optional(
     text(
-      'Run or checkpoint whose tokenizer and weights are taken over, as far as tensors fit by name and shape',
+      'Run or checkpoint whose tokenizer, sizes and weights are taken over, as far as tensors fit by name and shape',
       noFile,
     ),
+  ),
+  loraRank: v.optional(
+    nonNegativeInteger(
+      'Inner width of low-rank adapters (LoRA), which are trained in place of the weights they correct and saved apart from them, with 0 none',
+    ),
+    0,
+  ),
+  loraAlpha: v.optional(
+    positiveNumber('Multiplies what adapters say, together with 1 / loraRank', { defaultFrom: 'loraRank' }),
+  ),
+  loraDropout: v.optional(fraction('Dropout of what enters adapters'), 0),
+  loraTargets: v.optional(
+    text('Dense layers that get an adapter, such as attention.qkv,feedForward', {
+      defaultFrom: 'all of every attention and feed-forward part',
+    }),
   ),
   freeze: v.optional(text('Parts that stay as they are, such as embedding,layers.0', noFile)),
   layerDecay: v.optional(

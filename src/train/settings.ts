@@ -20,15 +20,15 @@ import { defaults } from './trainerOptions.js';
 export const dataEntries = {
   data: v.optional(
     text(
-      'Corpus: text8, sotu, a text file or a folder of text files; a .tsv or .jsonl file for objectives with rows',
+      'Corpus: text8, sotu, a text file, a folder of text files, a .jsonl file with a text a line, or a dump of Wikipedia (.xml, .xml.bz2); a .tsv or .jsonl file for objectives with rows',
     ),
     'sotu',
   ),
   tokenizer: v.optional(
     text(
       'What a token is: characters, bytes, bpe, words, a tokenizer.json, or a folder with one or with encoder.json and vocab.bpe',
+      { defaultFrom: 'characters; words for bag-of-words' },
     ),
-    'characters',
   ),
   vocabSize: v.optional(
     positiveInteger('Vocabulary of a tokenizer that is learnt: bpe, words', {
@@ -36,7 +36,12 @@ export const dataEntries = {
       defaultFrom: '8,000 for bpe, every word for words',
     }),
   ),
-  minCount: v.optional(positiveInteger('A word that occurs less often is unknown to a words tokenizer'), 1),
+  minCount: v.optional(
+    positiveInteger(
+      'A word that occurs less often is unknown to a words tokenizer, and in fewer texts is no feature of a bag-of-words',
+    ),
+    1,
+  ),
   clean: v.optional(
     choice(['none', 'text8'], 'Cleaning before tokenising: text8 leaves a-z and spaces'),
     'none',
@@ -54,6 +59,12 @@ export const dataEntries = {
       v.description('Parts of the corpus, in its order, for training, validation and test'),
     ),
     [0.9, 0.05, 0.05],
+  ),
+  packDocuments: v.optional(
+    onOff(
+      'End every document with the token eos, and let tokens see their own document only, for the objective causal',
+    ),
+    false,
   ),
   sequenceLength: v.optional(
     positiveInteger('Length of a row of a batch', { unit: 'tokens', defaultFrom: 'maxPositionEmbeddings' }),

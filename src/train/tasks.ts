@@ -5,7 +5,7 @@ import { pairData } from '../data/pairs.js';
 import type { WorkOptions } from '../data/progress.js';
 import { promptCompletionData } from '../data/promptCompletions.js';
 import type { LabelledData } from '../data/rowData.js';
-import type { TokenRows } from '../data/rows.js';
+import { idsOf, type TokenRows } from '../data/rows.js';
 import { type TextData, textData } from '../data/textData.js';
 import { ConfigError } from '../errors.js';
 import { Classifier } from '../models/classifier.js';
@@ -18,18 +18,21 @@ import {
 import { Decoder } from '../models/decoder.js';
 import { MaskedLanguageModel } from '../models/encoder.js';
 import { EncoderDecoder } from '../models/encoderDecoder.js';
+import { Mlp } from '../models/mlp.js';
 import type { Module } from '../nn/index.js';
+import { bagOfWordsClassification } from '../objectives/bagOfWords.js';
 import { causal } from '../objectives/causal.js';
-import { type ClassificationModel, classification } from '../objectives/classification.js';
-import { completion } from '../objectives/completion.js';
+import { classification } from '../objectives/classification.js';
+import { completion, completionEnd } from '../objectives/completion.js';
 import { masked } from '../objectives/masked.js';
 import type { Objective, ObjectiveData } from '../objectives/objective.js';
 import { pairBuckets, sequenceToSequence } from '../objectives/sequenceToSequence.js';
 import { denoising, spanCorruption } from '../objectives/spanCorruption.js';
-import { appendTokens } from '../text/appendedTokens.js';
+import { appendTokens, modelTokens } from '../text/appendedTokens.js';
+import { BagOfWords } from '../text/bagOfWords.js';
 import type { SpecialTokenName } from '../text/specialTokens.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { sequenceLengthFrom } from './fromSettings.js';
+import { sequenceLengthFrom, tokenizerFrom } from './fromSettings.js';
 import { type ObjectiveName, objectiveEntries } from './objectiveSettings.js';
 import { dataEntries, type TrainSettings } from './settings.js';
 
@@ -54,17 +57,22 @@ export interface Task {
 export interface KnownTask extends WorkOptions {
   readonly tokenizer?: Tokenizer;
   readonly labelNames?: readonly string[];
+  /** For bag-of-words. */
+  readonly features?: BagOfWords;
+  /** Of the model. Tokens behind those the objective knows, such as the sentinels of its pre-training, stay in its tables. */
+  readonly vocabSize?: number;
 }
 
 type Opened = Omit<Task, 'settings' | 'makeModel' | 'objective'> & {
   objective: unknown;
-  modelOf: (config: AnyTransformerConfig) => Module;
-};
+  /** What is padded to, where it follows from the data. */
+  sequenceLength?: number;
+} & ({ modelOf: (config: AnyTransformerConfig) => Module } | { makeModel: () => Module });
 
 interface Kind {
-  /** Models that can learn it, and the family that is taken where none is named. */
+  /** Transformers that can learn it, and the family that is taken where none is named; neither where the model is none. */
   readonly architectures: readonly Architecture[];
-  readonly family: AnyTransformerConfig['modelType'];
+  readonly family: AnyTransformerConfig['modelType'] | undefined;
   open(settings: TrainSettings, known: KnownTask): Promise<Opened>;
 }
 
@@ -76,9 +84,11 @@ async function openText(
   known: KnownTask,
   specialTokens: readonly SpecialTokenName[] = [],
 ): Promise<{ data: TextData; size: string }> {
-  const { data: name, tokenizer, vocabSize, minCount, clean, split } = settings;
-  const building = { vocabSize, minCount, specialTokens, clean, split };
-  const data = await textData(name, { ...building, ...known, tokenizer: known.tokenizer ?? tokenizer });
+  const { data: name, vocabSize, minCount, clean, split, packDocuments } = settings;
+  const { signal, onProgress } = known;
+  const tokenizer = known.tokenizer ?? tokenizerFrom(settings);
+  const building = { vocabSize, minCount, specialTokens, clean, split, endDocuments: packDocuments };
+  const data = await textData(name, { ...building, tokenizer, signal, onProgress });
   return { data, size: `${data.source.count.toLocaleString('en-US')} tokens of ${name}` };
 }
 
@@ -92,8 +102,9 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     async open(settings, known) {
       const { data, size } = await openText(settings, known);
       const { tokenizer } = data;
-      const { labelSmoothing } = settings;
-      const objective = causal({ sequenceLength: sequenceLengthFrom(settings), labelSmoothing });
+      const { labelSmoothing, packDocuments } = settings;
+      const sequenceLength = sequenceLengthFrom(settings);
+      const objective = causal({ sequenceLength, labelSmoothing, packDocuments });
       return { objective, data, tokenizer, vocabSize: tokenizer.vocabSize, size, modelOf: decoderOf };
     },
   },
@@ -101,8 +112,8 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     architectures: ['encoder'],
     family: 'bert',
     async open(settings, known) {
-      const { data, size } = await openText(settings, known, ['mask', 'cls']);
-      const { ids, vocabSize } = appendTokens(data.tokenizer, ['mask', 'cls']);
+      const { data, size } = await openText(settings, known, modelTokens.encoder);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, modelTokens.encoder);
       const { maskProbability: probability, wholeWords } = settings;
       const objective = masked({
         sequenceLength: sequenceLengthFrom(settings),
@@ -128,7 +139,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const train = { source, target };
       const valid = validSource && validTarget ? { source: validSource, target: validTarget } : undefined;
       const data = await pairData({ train, ...(valid && { valid }) }, rowOptions(settings, known));
-      const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos']);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, modelTokens.encoderDecoder);
       const buckets = pairBuckets(data.parts.train!, {
         tokensPerBatch,
         maxLength: sequenceLengthFrom(settings),
@@ -148,11 +159,39 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const data = await labelledData(partFiles(settings.data, validData), options);
       const { tokenizer, labelNames } = data;
       const numLabels = labelNames.length;
-      const { objective, vocabSize } = classifierFor(settings, tokenizer, numLabels);
+      const { objective, vocabSize } = classifierFor(settings, { tokenizer }, numLabels);
       const modelOf = (body: AnyTransformerConfig) =>
         new Classifier({ numLabels, pooling, classifierDropout, body: body as never });
       const size = `${count(data.parts.train!.rows)} texts of ${settings.data} with ${numLabels} labels`;
       return { objective, data, tokenizer, vocabSize, labelNames, size, modelOf };
+    },
+  },
+  'bag-of-words': {
+    architectures: [],
+    family: undefined,
+    async open(settings, known) {
+      const { hiddenSizes = [], hiddenAct, dropout, minCount, maxNgram, features: weighting } = settings;
+      const options = { ...rowOptions(settings, known), specialTokens: [], labelNames: known.labelNames };
+      const data = await labelledData(partFiles(settings.data, settings.validData), options);
+      const { tokenizer, labelNames } = data;
+      const { vocabSize } = tokenizer;
+      const { rows } = data.parts.train!;
+      const specialIds = Object.values(tokenizer.specialTokens);
+      const features =
+        known.features ??
+        BagOfWords.learn(idsOf(rows), { vocabSize, specialIds, weighting, maxNgram, minCount });
+      const sequenceLength = settings.sequenceLength ?? mostFeatures(rows, features);
+      const numLabels = labelNames.length;
+      const { objective } = classifierFor(
+        { ...settings, sequenceLength },
+        { tokenizer, features },
+        numLabels,
+      );
+      const { numFeatures: inputSize } = features;
+      const makeModel = () =>
+        new Mlp({ inputSize, hiddenSizes, numLabels, hiddenAct, dropout, sparseInput: true });
+      const size = `${count(rows)} texts of ${settings.data} with ${numLabels} labels, ${inputSize.toLocaleString('en-US')} features`;
+      return { objective, data, tokenizer, vocabSize, labelNames, size, makeModel, sequenceLength };
     },
   },
   completion: {
@@ -162,8 +201,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
       const files = partFiles(settings.data, settings.validData);
       const data = await promptCompletionData(files, rowOptions(settings, known));
       const { tokenizer } = data;
-      // Without a token for it a completion ends with its line, so that the vocabulary stays that of the pretrained model.
-      const eos = tokenizer.specialTokens.eos ?? tokenizer.encode('\n')[0];
+      const eos = completionEnd(tokenizer);
       const { labelSmoothing } = settings;
       const objective = completion({
         lengths: lengthsUpTo(sequenceLengthFrom(settings)),
@@ -176,18 +214,30 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
   },
 };
 
-/** How a classifier reads texts: an encoder with a token before them whose hidden state can stand for the whole. */
+/** How a classifier reads texts: as features, or as tokens, an encoder with one before them whose hidden state can stand for the whole. */
 export function classifierFor(
   settings: TrainSettings,
-  tokenizer: Tokenizer,
+  { tokenizer, features }: { tokenizer: Tokenizer; features?: BagOfWords },
   numLabels: number,
-): { objective: Objective<ClassificationModel, LabelledData>; vocabSize: number } {
-  const isEncoder = architectureOf(settings.modelType ?? kinds.classification.family) === 'encoder';
-  // Both tokens of a masked language model, so that a classifier can start from one.
-  const { ids, vocabSize } = appendTokens(tokenizer, isEncoder ? ['mask', 'cls'] : []);
+): { objective: Objective<Module, LabelledData>; vocabSize: number } {
   const lengths = lengthsUpTo(sequenceLengthFrom(settings));
   const { labelSmoothing } = settings;
-  return { objective: classification({ numLabels, lengths, cls: ids.cls, labelSmoothing }), vocabSize };
+  if (features) {
+    const objective = bagOfWordsClassification({ numLabels, features, lengths, labelSmoothing });
+    return { objective: objective as Objective<Module, LabelledData>, vocabSize: tokenizer.vocabSize };
+  }
+  const isEncoder = architectureOf(settings.modelType ?? kinds.classification.family!) === 'encoder';
+  // Both tokens of a masked language model, so that a classifier can start from one.
+  const { ids, vocabSize } = appendTokens(tokenizer, isEncoder ? modelTokens.encoder : []);
+  const objective = classification({ numLabels, lengths, cls: ids.cls, labelSmoothing });
+  return { objective: objective as Objective<Module, LabelledData>, vocabSize };
+}
+
+/** Of the text of a training part that has the most, within what a batch of such rows can well take. */
+function mostFeatures(rows: TokenRows, features: BagOfWords): number {
+  let most = 1;
+  for (const ids of idsOf(rows)) most = Math.max(most, features.encode(ids).ids.length);
+  return Math.min(most, 2048);
 }
 
 function corruptionKind(names: readonly string[]): Kind {
@@ -195,8 +245,8 @@ function corruptionKind(names: readonly string[]): Kind {
     architectures: ['encoderDecoder'],
     family: 'bart',
     async open(settings, known) {
-      const { data, size } = await openText(settings, known, ['bos', 'eos']);
-      const { ids, vocabSize } = appendTokens(data.tokenizer, ['bos', 'eos', ...names]);
+      const { data, size } = await openText(settings, known, modelTokens.encoderDecoder);
+      const { ids, vocabSize } = appendTokens(data.tokenizer, [...modelTokens.encoderDecoder, ...names]);
       const { noiseDensity, meanSpanLength, labelSmoothing } = settings;
       const sequenceLength = sequenceLengthFrom(settings) - 1; // leaves room for the end of the target
       const density = noiseDensity === undefined ? {} : { noiseDensity };
@@ -220,14 +270,11 @@ function corruptionKind(names: readonly string[]): Kind {
 const partFiles = (train: string, valid: string | undefined) =>
   valid === undefined ? { train } : { train, valid };
 
-const rowOptions = (
-  { tokenizer, vocabSize, minCount }: TrainSettings,
-  { tokenizer: known, signal }: KnownTask,
-) => ({
-  tokenizer: known ?? tokenizer,
-  vocabSize,
-  minCount,
-  signal,
+const rowOptions = (settings: TrainSettings, known: KnownTask) => ({
+  tokenizer: known.tokenizer ?? tokenizerFrom(settings),
+  vocabSize: settings.vocabSize,
+  minCount: settings.minCount,
+  signal: known.signal,
 });
 
 const count = (rows: TokenRows): string => rows.count.toLocaleString('en-US');
@@ -243,7 +290,12 @@ function lengthsUpTo(longest: number): number[] {
 export async function openTask(settings: TrainSettings, known: KnownTask = {}): Promise<Task> {
   const kind = kinds[settings.objective];
   const modelType = settings.modelType ?? kind.family;
-  if (!kind.architectures.includes(architectureOf(modelType))) {
+  if (modelType && !kind.family) {
+    throw new ConfigError(
+      `the objective ${settings.objective} has a model of its own, no ${modelType}; leave modelType out`,
+    );
+  }
+  if (modelType && !kind.architectures.includes(architectureOf(modelType))) {
     throw new ConfigError(
       `modelType ${modelType} cannot learn the objective ${settings.objective}, which needs ${kind.architectures
         .map((name) =>
@@ -252,17 +304,30 @@ export async function openTask(settings: TrainSettings, known: KnownTask = {}): 
         .join(' or ')}; use ${kind.family}`,
     );
   }
-  const { modelOf, objective, ...opened } = await kind.open(settings, known);
+  if (settings.packDocuments && settings.objective !== 'causal') {
+    throw new ConfigError(
+      `packDocuments is for the objective causal; ${settings.objective} has no mask that ends with a document`,
+    );
+  }
+  const {
+    objective,
+    sequenceLength = sequenceLengthFrom(settings),
+    ...opened
+  } = await kind.open(settings, known);
+  const vocabSize = Math.max(opened.vocabSize, known.vocabSize ?? 0);
   const kept = Object.keys({ ...dataEntries, ...objectiveEntries }) as (keyof TrainSettings)[];
   return {
     ...opened,
+    vocabSize,
     objective: objective as Task['objective'],
     makeModel: () =>
-      modelOf(transformerConfig({ ...settings, modelType, vocabSize: opened.vocabSize } as never)),
+      'makeModel' in opened
+        ? opened.makeModel()
+        : opened.modelOf(transformerConfig({ ...settings, modelType, vocabSize } as never)),
     settings: {
       ...Object.fromEntries(kept.map((name) => [name, settings[name]])),
       modelType,
-      sequenceLength: sequenceLengthFrom(settings),
+      sequenceLength,
       labelNames: opened.labelNames,
     },
   };

@@ -5,6 +5,7 @@ import {
   openCheckpoint,
   saveBest,
   saveCheckpoint,
+  saveModel,
 } from '../checkpoint/checkpoint.js';
 import { makeFolder } from '../checkpoint/durable.js';
 import { MetricsLog } from '../checkpoint/metricsLog.js';
@@ -17,9 +18,11 @@ import { type Completion, type GenerateOptions, Generator } from '../generate/ge
 import type { LanguageModel } from '../models/decoder.js';
 import type { Module } from '../nn/index.js';
 import type { EvaluationBatches, ObjectiveData } from '../objectives/objective.js';
+import { extendTokenizer, modelTokens } from '../text/appendedTokens.js';
 import { EarlyStopping, watchedOf } from './earlyStopping.js';
 import type { DoneEvent, StepEvent, TrainingEvent } from './events.js';
 import { changedMatmulChoices } from './matmulChoices.js';
+import { checkSettings, runSettings } from './runSettings.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
 import { type FilledOptions, fillOptions, longestRow, type TrainerOptions } from './trainerOptions.js';
@@ -56,16 +59,14 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     this.stepper = new Stepper(this.options);
     const { precision } = this.options;
     const { session, table, slots, mirror } = this.stepper;
-    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, {
-      objective: objective.name,
-      precision,
-      ...settings,
-    });
+    const said = { objective: objective.name, precision, ...settings };
+    this.state = new RunState(session, model, table, slots, mirror, data.tokenizer, said, objective.files);
     this.earlyStopping = new EarlyStopping({ patience, minGain });
     if (objective.continuesTexts && data.tokenizer) {
       const languageModel = model as unknown as LanguageModel;
       const context = languageModel.maxPositionEmbeddings ?? longestRow(objective.buckets(batchSize));
-      this.generator = new Generator(session, languageModel, table, data.tokenizer, context, precision);
+      const tokenizer = extendTokenizer(data.tokenizer, modelTokens.decoder, this.stepper.vocabSize);
+      this.generator = new Generator(session, languageModel, table, tokenizer, context, precision);
     }
   }
 
@@ -90,6 +91,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       );
     }
     if (!resume) yield* this.adoptWeights();
+    if (out) this.state.weightFiles(); // what cannot be saved is refused before the first step
     if (out) {
       await makeFolder(out);
       this.log = await MetricsLog.open(`${out}/metrics.jsonl`, this.step > 0 ? this.step : -1);
@@ -299,6 +301,15 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     return saveCheckpoint(runFolder, this.step, this.state.files(this.position()));
   }
 
+  /**
+   * Writes the model, or the adapters of one that has them, to a folder of its own, which must not be there yet: what
+   * `PretrainedModel.open` takes, and no state of the run. Adapters name their base, and are opened together with it.
+   */
+  async saveModel(folder: string): Promise<void> {
+    await this.stepper.load();
+    await saveModel(folder, this.step, this.state.weightFiles());
+  }
+
   /** Finishes what is queued and gives the device's memory back. */
   close(): Promise<void> {
     return this.stepper.session.close();
@@ -327,25 +338,9 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     for (const { folder, reason } of checkpoint.skipped) {
       yield { event: 'notice', step: checkpoint.step ?? 0, message: `${folder} is passed over: ${reason}` };
     }
-    await this.state.restoreAll(checkpoint);
-    const now = this.runSettings();
-    // Before there was a choice, everything was float32.
-    for (const [name, before] of Object.entries({ precision: 'float32', ...position.run })) {
-      if (JSON.stringify(before) === JSON.stringify(now[name])) continue;
-      if (name !== 'isa') {
-        const [was, is] = [before, now[name]].map((value) => JSON.stringify(value));
-        throw new CheckpointError(
-          `${out} was trained with ${name} ${was}, not ${is}; resume it with the same settings`,
-          {
-            name,
-            before,
-            now: now[name],
-          },
-        );
-      }
-      const message = `the run was on ${before} and goes on with ${now.isa}: results will differ in the last bits`;
-      yield { event: 'notice', step: position.step, message };
-    }
+    const message = checkSettings(out, position.run, runSettings(this.options, this.stepper));
+    if (message !== undefined) yield { event: 'notice', step: position.step, message };
+    await this.state.restoreAll(checkpoint, this.options.initFrom);
     const { device, matmulChoices } = this.stepper.session.stats();
     const changed = changedMatmulChoices(position.matmulChoices ?? '', matmulChoices);
     if (device === 'cuda' && changed) yield { event: 'notice', step: position.step, message: changed };
@@ -363,27 +358,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
       recentLosses: this.recentLosses,
       earlyStopping: this.earlyStopping.state,
       matmulChoices: this.stepper.session.stats().matmulChoices,
-      run: this.runSettings(),
-    };
-  }
-
-  /** What decides the numbers of a run besides weights, step and learning rate. */
-  private runSettings(): Record<string, unknown> {
-    const { seed, batchSize, gradientAccumulationSteps, objective, optimizer, clip, precision } =
-      this.options;
-    const { learningRate: _, ...optimizerSettings } = optimizer;
-    return {
-      seed,
-      batchSize,
-      gradientAccumulationSteps,
-      objective: objective.name,
-      ...objective.settings,
-      optimizer: optimizerSettings,
-      clip,
-      precision,
-      ...this.stepper.batches.data,
-      tf32: this.options.tf32 ?? false,
-      isa: this.stepper.session.stats().isa,
+      run: runSettings(this.options, this.stepper),
     };
   }
 }

@@ -7,11 +7,12 @@ import {
 } from '../checkpoint/checkpoint.js';
 import { makeFolder } from '../checkpoint/durable.js';
 import { MetricsLog } from '../checkpoint/metricsLog.js';
-import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors.js';
+import { writeSafetensors } from '../checkpoint/safetensors.js';
 import { compile } from '../compile/index.js';
 import { SkipGramData } from '../data/skipGrams.js';
 import type { TokenSource } from '../data/tokenSource.js';
 import { CheckpointError, ConfigError } from '../errors.js';
+import { tensorSources } from '../generate/modelFiles.js';
 import { Graph } from '../graph/graph.js';
 import { type CheckpointTensor, checkpointTensors } from '../models/checkpointTensors.js';
 import { initialValues } from '../models/initialize.js';
@@ -221,16 +222,7 @@ export class WordVectorsTrainer {
   }
 
   private files(): CheckpointFile[] {
-    const sources = this.tensors.map(
-      ({ name, shape, offset }): TensorSource => ({
-        name,
-        shape,
-        dtype: 'F32',
-        source: async (from, target) => {
-          await this.session.read('parameters', offset + from, target);
-        },
-      }),
-    );
+    const sources = tensorSources(this.session, 'parameters', this.tensors);
     const { vocabSize, hiddenSize } = this.model.config;
     const config = { model_type: 'word_vectors', vocab_size: vocabSize, hidden_size: hiddenSize };
     return [

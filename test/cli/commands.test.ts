@@ -1,41 +1,10 @@
 // The commands as a user runs them: processes of their own, real files, real signals.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
 import { temporaryFolder } from '../train/tiny.js';
-
-interface Result {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs `heddle` with a cache folder of its own; `watch` sees each piece of standard output. */
-function heddle(
-  folder: string,
-  args: readonly string[],
-  watch: (output: string, child: ChildProcess) => void = () => {},
-): Promise<Result> {
-  const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
-    env: { ...process.env, HEDDLE_CACHE: join(folder, 'cache') },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (piece) => {
-    stdout += piece;
-    watch(stdout, child);
-  });
-  child.stderr.on('data', (piece) => {
-    stderr += piece;
-  });
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
-  });
-}
+import { events, heddle } from './heddle.js';
 
 function textFile(folder: string): string {
   const path = join(folder, 'text.txt');
@@ -73,12 +42,6 @@ const small = (path: string) =>
 
 const latestWeights = async (run: string) =>
   readFileSync(join((await openCheckpoint(run, { prefer: 'latest' })).folder, 'model.safetensors'));
-
-const events = (output: string) =>
-  output
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
 
 test.serial('train, evaluate and generate follow each other', async (t) => {
   const folder = temporaryFolder(t);

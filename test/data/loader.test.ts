@@ -1,6 +1,12 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { allocateBatch, EvaluationLoader, ignoredTarget, TrainingLoader } from '#src/data/loader.js';
+import {
+  allocateBatch,
+  type Batch,
+  EvaluationLoader,
+  ignoredTarget,
+  TrainingLoader,
+} from '#src/data/loader.js';
 import { MemoryTokens } from '#src/data/tokenSource.js';
 import { TrainingWindows } from '#src/data/windows.js';
 import { ConfigError, DataError } from '#src/errors.js';
@@ -184,4 +190,65 @@ test('sizes must be positive integers', (t) => {
       });
     }
   }
+});
+
+const lengths = fc.array(fc.integer({ min: 0, max: 12 }), { minLength: 1, maxLength: 30 });
+
+test('packed rows say where documents begin, and no target is the first token of one', (t) => {
+  fc.assert(
+    fc.property(
+      lengths,
+      fc.integer({ min: 1, max: 20 }),
+      fc.nat(),
+      fc.nat(50),
+      (sizes, sequenceLength, seed, step) => {
+        const starts: number[] = [];
+        let count = 0;
+        for (const size of sizes) {
+          starts.push(count);
+          count += size;
+        }
+        if (count < sequenceLength + 1) return;
+        const tokens = Uint32Array.from({ length: count }, (_, i) => i);
+        const source = new MemoryTokens(tokens, count, starts);
+        const shape = { batchSize: 3, sequenceLength, packDocuments: true };
+        const check = ({ inputIds, targets, documentStarts, positionIds }: Batch): number => {
+          let counted = 0;
+          for (let i = 0; i < inputIds.length; i++) {
+            const row = i - (i % sequenceLength);
+            const place = documentStarts![i];
+            const begins = starts.findLast((start) => start <= inputIds[i])!;
+            // Where the document begins before the row, the row begins it.
+            if (targets[i] >= 0 || inputIds[i] > 0) {
+              t.is(inputIds[row + place], Math.max(begins, inputIds[row]));
+              t.is(positionIds![i], (i % sequenceLength) - place);
+            }
+            if (targets[i] >= 0) {
+              counted++;
+              t.is(targets[i], inputIds[i] + 1);
+              t.false(starts.includes(targets[i]));
+            }
+          }
+          return counted;
+        };
+        const range = { start: 0, end: count };
+        const training = new TrainingLoader(source, range, { ...shape, seed });
+        check(training.batchAt(step, 0, allocateBatch(shape)));
+        const [first, again] = [0, 1].map(() => training.batchAt(step, 0, allocateBatch(shape)));
+        t.deepEqual(first, again);
+
+        const evaluation = new EvaluationLoader(source, range, shape);
+        let targets = 0;
+        const batch = allocateBatch(shape);
+        for (let index = 0; index < evaluation.batches; index++) {
+          const counted = evaluation.batchAt(index, batch);
+          t.is(batch.targets.filter((target) => target >= 0).length, counted);
+          targets += counted;
+        }
+        t.is(targets, evaluation.targets);
+        const first1 = new Set(starts.filter((start) => start > 0 && start < count));
+        t.is(targets, count - 1 - first1.size);
+      },
+    ),
+  );
 });

@@ -153,3 +153,18 @@ test('nothing left and unknown options are refused', async (t) => {
     message: /tokenizer must be/,
   });
 });
+
+test('documents can end with eos instead of a separator', async (t) => {
+  const corpus = await corpusOf(t, 'ab', '', 'c\n');
+  const prepared = await prepare(t, corpus, { endDocuments: true });
+  const eos = prepared.tokenizer.specialTokens.eos!;
+  const ids = new Int32Array(prepared.source.count);
+  prepared.source.read(0, ids, 0, ids.length);
+  t.deepEqual([...ids], [...prepared.tokenizer.encode('ab'), eos, ...prepared.tokenizer.encode('c\n'), eos]);
+  t.deepEqual([...prepared.source.documents()], [0, 3]);
+  const tokenizer = CharacterTokenizer.fromText('abc\n');
+  await t.throwsAsync(prepareTokens(corpus, { tokenizer, endDocuments: true }), {
+    instanceOf: ConfigError,
+    message: /eos, but the tokenizer has none/,
+  });
+});

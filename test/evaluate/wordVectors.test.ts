@@ -1,8 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
-import { openSafetensors } from '#src/checkpoint/safetensors.js';
 import { DataError } from '#src/errors.js';
 import { NamedVectors, rankCorrelation, scoreAnalogies, scoreSimilarity } from '#src/evaluate/wordVectors.js';
 import { temporaryFolder } from '../data/folder.js';
@@ -84,18 +83,4 @@ test('files of pairs and of analogies', async (t) => {
     instanceOf: DataError,
   });
   await t.throwsAsync(scoreSimilarity(royal(), join(folder, 'missing')), { instanceOf: DataError });
-});
-
-test('export as text and as safetensors', async (t) => {
-  const folder = await temporaryFolder(t);
-  const vectors = royal();
-  await vectors.export(join(folder, 'vectors.txt'));
-  const lines = readFileSync(join(folder, 'vectors.txt'), 'utf8').trimEnd().split('\n');
-  t.is(lines[0], '5 3');
-  t.is(lines[3], 'king 4 1 0');
-  await vectors.export(join(folder, 'vectors.safetensors'));
-  const file = await openSafetensors(join(folder, 'vectors.safetensors'));
-  t.deepEqual(await file.readFloat32('vectors'), vectors.vectors);
-  t.deepEqual(JSON.parse(file.metadata.words), vectors.words);
-  await file.close();
 });

@@ -4,7 +4,7 @@ import { ConfigError } from '#src/errors.js';
 import { Graph } from '#src/graph/graph.js';
 import { trace } from '#src/graph/trace.js';
 import { initialValues } from '#src/models/initialize.js';
-import { Mlp, mlpConfig } from '#src/models/mlp.js';
+import { Mlp, type MlpInputs, mlpConfig } from '#src/models/mlp.js';
 import { parameterTable } from '#src/models/parameterTable.js';
 import type { HiddenAct } from '#src/nn/index.js';
 import { crossEntropy } from '#src/ops/index.js';
@@ -62,6 +62,30 @@ for (const hiddenAct of ['sigmoid', 'relu', 'tanh', 'gelu'] satisfies HiddenAct[
     }
   });
 }
+
+test('sparse and dense features are not taken for each other', (t) => {
+  const graph = new Graph();
+  const sizes = { inputSize: 2, hiddenSizes: [3], numLabels: 2 };
+  const ids = graph.input({ name: 'ids', shape: [4, 1], dtype: 'i32', minimum: 0, limit: 2 });
+  const weights = graph.input({ name: 'weights', shape: [4, 1], dtype: 'f32' });
+  const features = graph.input({ name: 'features', shape: [4, 2], dtype: 'f32' });
+  const forward = (sparseInput: boolean, inputs: MlpInputs) => () => {
+    const model = new Mlp({ ...sizes, sparseInput });
+    parameterTable(model);
+    return trace({ graph, training: false }, () => model.forward(inputs).logits.shape);
+  };
+  const sparse = { featureIds: ids, featureWeights: weights };
+  t.deepEqual(forward(true, sparse)(), [4, 2]);
+  t.deepEqual(forward(false, { features })(), [4, 2]);
+  t.throws(forward(false, sparse), {
+    instanceOf: ConfigError,
+    message: /without sparseInput takes features/,
+  });
+  t.throws(forward(true, { features }), {
+    instanceOf: ConfigError,
+    message: /with sparseInput takes featureIds/,
+  });
+});
 
 test('sizes and activations that cannot be are refused', (t) => {
   const sizes = { inputSize: 2, hiddenSizes: [3], numLabels: 2 };

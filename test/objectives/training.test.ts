@@ -2,19 +2,25 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
+import { openSafetensors } from '#src/checkpoint/safetensors.js';
 import type { FeatureData, LabelledData, PairData } from '#src/data/rowData.js';
-import { memoryRows } from '#src/data/rows.js';
+import { idsOf, memoryRows } from '#src/data/rows.js';
 import { ConfigError } from '#src/errors.js';
 import { Classifier } from '#src/models/classifier.js';
 import { encoderConfig } from '#src/models/config.js';
 import { EncoderDecoder } from '#src/models/encoderDecoder.js';
 import { Mlp } from '#src/models/mlp.js';
 import type { Module } from '#src/nn/index.js';
+import { bagOfWordsClassification } from '#src/objectives/bagOfWords.js';
 import { classification, featureClassification } from '#src/objectives/classification.js';
 import type { ObjectiveData } from '#src/objectives/objective.js';
 import { pairBuckets, sequenceToSequence } from '#src/objectives/sequenceToSequence.js';
 import { RandomStream } from '#src/random/stream.js';
+import { sizeOf } from '#src/shape/shape.js';
+import { BagOfWords } from '#src/text/bagOfWords.js';
 import { ByteTokenizer } from '#src/text/bytes.js';
+import { oneHotRows } from '#src/text/oneHot.js';
 import type { DoneEvent, EvaluationEvent, TrainingEvent } from '#src/train/events.js';
 import { adamw } from '#src/train/optimizer.js';
 import { Trainer, type TrainerOptions } from '#src/train/trainer.js';
@@ -74,6 +80,52 @@ const letters: LabelledData = {
   labelNames: ['a', 'b'],
   parts: { train: countedLetters(400, 0), valid: countedLetters(100, 1) },
 };
+
+for (const hiddenSizes of [[], [8], [8, 4]]) {
+  test(`an mlp with ${hiddenSizes.length} hidden layers learns it from bags of letters and keeps its parameters`, async (t) => {
+    const folder = temporaryFolder(t);
+    const features = BagOfWords.learn(idsOf(letters.parts.train!.rows), { vocabSize: 256, maxNgram: 2 });
+    const { numFeatures: inputSize } = features;
+    t.is(inputSize, 6); // a, b, and their four pairs
+    const model = new Mlp({ inputSize, hiddenSizes, numLabels: 2, hiddenAct: 'sigmoid', sparseInput: true });
+    const events = await train({
+      model,
+      objective: bagOfWordsClassification({ numLabels: 2, features, lengths: [3, 6] }),
+      data: letters,
+      optimizer: adamw({ learningRate: 0.05 }),
+      batchSize: 20,
+      maxSteps: 200,
+      out: folder,
+    });
+    t.true(doneOf(events).accuracy! > 0.97, `accuracy ${doneOf(events).accuracy}`);
+    const { folder: best } = await openCheckpoint(folder);
+    const file = await openSafetensors(join(best, 'model.safetensors'));
+    const floats = [...file.tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    await file.close();
+    t.is(floats, model.parameterCount());
+    const widths = [inputSize, ...hiddenSizes, 2];
+    t.is(
+      floats,
+      widths.slice(1).reduce((sum, width, layer) => sum + (widths[layer] + 1) * width, 0),
+    );
+    const kept = BagOfWords.fromJSON(JSON.parse(readFileSync(join(best, 'features.json'), 'utf8')));
+    t.deepEqual(kept.encode([97, 98, 98]), features.encode([97, 98, 98]));
+  });
+}
+
+test('an mlp learns from one-hot vectors', async (t) => {
+  const ids = Array.from({ length: 40 }, (_, index) => index % 10);
+  const part = { features: oneHotRows(ids, 10), labels: Int32Array.from(ids, (id) => id % 3) };
+  const events = await train({
+    model: new Mlp({ inputSize: 10, hiddenSizes: [16], numLabels: 3 }),
+    objective: featureClassification({ numLabels: 3, numFeatures: 10 }),
+    data: { name: 'digits', parts: { train: part, valid: part } },
+    optimizer: adamw({ learningRate: 0.05 }),
+    batchSize: 10,
+    maxSteps: 100,
+  });
+  t.is(doneOf(events).accuracy, 1);
+});
 
 const letterRun = (options: Partial<TrainerOptions> = {}) => ({
   model: new Classifier({

@@ -24,6 +24,10 @@ export const embedding: Definitions = {
     });
     return [dtable];
   },
+  one_hot: ({ inputs: [ids], outputShapes: [shape] }) => {
+    const size = shape.at(-1)!;
+    return [fill(shape, (index) => (ids!.data[Math.floor(index / size)] === index % size ? 1 : 0))];
+  },
   positions: ({ inputs: [starts], outputShapes: [shape] }) => {
     const y = integers(shape);
     y.data.forEach((_, index) => {

@@ -240,7 +240,7 @@ const refused: readonly [what: string, change: (file: TokenizerFile) => void, me
   [
     'another kind of model',
     (file) => {
-      file.model.type = 'Unigram';
+      file.model.type = 'Bigram';
     },
     /model/,
   ],

@@ -2,10 +2,12 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { openCheckpoint } from '#src/checkpoint/checkpoint.js';
-import { ConfigError, TrainingError } from '#src/errors.js';
+import { MemoryTokens, type TokenSource } from '#src/data/tokenSource.js';
+import { CheckpointError, ConfigError, TrainingError } from '#src/errors.js';
+import { causal } from '#src/objectives/causal.js';
 import type { StepEvent, TrainingEvent } from '#src/train/events.js';
 import { adamw, sgd } from '#src/train/optimizer.js';
-import { eventsOf, temporaryFolder, tinyTrainer } from './tiny.js';
+import { eventsOf, temporaryFolder, tinyData, tinyTrainer } from './tiny.js';
 
 const stepsOf = (events: readonly TrainingEvent[]) =>
   events.filter((event): event is StepEvent => event.event === 'step');
@@ -141,3 +143,34 @@ test('options out of range are refused with their name', (t) => {
   t.throws(() => tinyTrainer({ resume: true }), { instanceOf: ConfigError, message: /resume/ });
   t.throws(() => tinyTrainer({}, { maxPositionEmbeddings: 8 }), { message: /maxPositionEmbeddings 8/ });
 });
+
+test('packed documents: a run stopped and resumed is the run that was not', async (t) => {
+  const folder = temporaryFolder(t);
+  const [whole, parted] = [join(folder, 'whole'), join(folder, 'parted')];
+  const plain = tinyData();
+  const starts = Array.from({ length: 500 }, (_, index) => 11 * index);
+  const source = new MemoryTokens(idsOf(plain), plain.tokenizer.vocabSize, starts);
+  const options = {
+    data: { ...plain, source },
+    objective: causal({ sequenceLength: 16, packDocuments: true }),
+    evalEvery: 5,
+    checkpointEvery: 5,
+  };
+  const events = await eventsOf(tinyTrainer({ ...options, maxSteps: 20, out: whole }));
+  t.notDeepEqual(lossesOf(events), lossesOf(await eventsOf(tinyTrainer({ maxSteps: 20 }))));
+  await eventsOf(tinyTrainer({ ...options, maxSteps: 20, out: parted }));
+  rmSync(join(parted, 'checkpoints', 'step-000020'), { recursive: true });
+  await eventsOf(tinyTrainer({ ...options, maxSteps: 20, out: parted, resume: true }));
+  t.deepEqual(await weightsOf(parted), await weightsOf(whole));
+  const unpacked = causal({ sequenceLength: 16 });
+  await t.throwsAsync(
+    eventsOf(tinyTrainer({ ...options, objective: unpacked, maxSteps: 21, out: parted, resume: true })),
+    { instanceOf: CheckpointError, message: /packDocuments/ },
+  );
+});
+
+function idsOf({ source }: { source: TokenSource }): Uint32Array {
+  const ids = new Int32Array(source.count);
+  source.read(0, ids, 0, ids.length);
+  return Uint32Array.from(ids);
+}

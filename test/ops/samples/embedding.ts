@@ -4,12 +4,15 @@ import {
   add,
   arange,
   embedding,
+  embeddingBag,
   matmul,
+  oneHot,
   positionsFrom,
   reshape,
   rotary,
   sinusoidal,
   split,
+  subtract,
   transpose,
 } from '#src/ops/index.js';
 import { exactly, integers, normal, type Sample } from '../sample.js';
@@ -40,6 +43,51 @@ const lookups: Sample[] = [
     name: 'embedding: tied to a classifier',
     inputs: { ids: integers([2, 9], 0, 12), table: normal([12, 10]) },
     build: ({ ids, table }) => ({ y: matmul(embedding(ids, table), transpose(table)) }),
+    gradient: 'smooth',
+  },
+];
+
+const bags: Sample[] = [
+  {
+    name: 'embedding: a weighted bag of rows',
+    inputs: { ids: integers([3, 5], 0, 11), weights: normal([3, 5]), table: normal([11, 6]) },
+    build: ({ ids, weights, table }) => ({ y: embeddingBag(ids, weights, table) }),
+    gradient: 'smooth',
+  },
+  {
+    name: 'embedding: bags of one row and one column',
+    inputs: { ids: integers([4, 1], -1, 3), weights: normal([4, 1]), table: normal([3, 1]) },
+    build: ({ ids, weights, table }) => ({ y: embeddingBag(ids, weights, table) }),
+    gradient: 'smooth',
+  },
+];
+
+const oneHots: Sample[] = [
+  {
+    name: 'one_hot: ids that are there and ids that are not',
+    inputs: { ids: integers([2, 3, 5], -2, 8) },
+    build: ({ ids }) => ({ y: oneHot(ids, 6) }),
+    gradient: 'none',
+  },
+  {
+    name: 'one_hot: a single class',
+    inputs: { ids: integers([4], 0, 1) },
+    build: ({ ids }) => ({ y: oneHot(ids, 1) }),
+    gradient: 'none',
+  },
+  {
+    name: 'one_hot: more rows than a task takes',
+    inputs: { ids: integers([700], 0, 97) },
+    build: ({ ids }) => ({ y: oneHot(ids, 97) }),
+    gradient: 'none',
+  },
+  {
+    name: 'one_hot: times a table, less what embedding looks up, is zero',
+    inputs: { ids: integers([3, 17], -1, 13), table: normal([13, 7]) },
+    build: ({ ids, table }) => ({
+      product: matmul(oneHot(ids, 13), table),
+      difference: subtract(matmul(oneHot(ids, 13), table), embedding(ids, table)),
+    }),
     gradient: 'smooth',
   },
 ];
@@ -94,4 +142,10 @@ const rotations: Sample[] = [
   },
 ];
 
-export const embeddingSamples: readonly Sample[] = [...lookups, ...positions, ...rotations];
+export const embeddingSamples: readonly Sample[] = [
+  ...lookups,
+  ...bags,
+  ...oneHots,
+  ...positions,
+  ...rotations,
+];
