@@ -28,28 +28,32 @@ export async function* bunzip2(
     new DataError(`cannot decompress ${name}: ${input.overrun ? 'it was cut off' : why}`, { name });
   const input = new BitReader(compressed, damaged);
   const block = new Block(input, damaged);
-  await input.require(lookahead);
-  do {
-    if (input.bits(24) !== 0x425a68) throw damaged('it does not begin as a bzip2 file or stream does');
-    const level = input.bits(8) - 0x30;
-    if (level < 1 || level > 9) throw damaged('its block size is not 1 to 9');
-    let combined = 0;
-    for (;;) {
-      await input.require(lookahead);
-      const magic = [input.bits(24), input.bits(24)];
-      const checksum = input.word();
-      if (same(magic, endMagic)) {
-        if (checksum !== combined) throw damaged('its checksum is wrong; it is damaged');
-        break;
-      }
-      if (!same(magic, blockMagic)) throw damaged('a block does not begin as one; it is damaged');
-      block.read(level * 100_000);
-      yield* block.pieces(checksum);
-      combined = ((combined << 1) | (combined >>> 31)) ^ checksum;
-    }
-    input.skipToByte();
+  try {
     await input.require(lookahead);
-  } while (!input.ended);
+    do {
+      if (input.bits(24) !== 0x425a68) throw damaged('it does not begin as a bzip2 file or stream does');
+      const level = input.bits(8) - 0x30;
+      if (level < 1 || level > 9) throw damaged('its block size is not 1 to 9');
+      let combined = 0;
+      for (;;) {
+        await input.require(lookahead);
+        const magic = [input.bits(24), input.bits(24)];
+        const checksum = input.word();
+        if (same(magic, endMagic)) {
+          if (checksum !== combined) throw damaged('its checksum is wrong; it is damaged');
+          break;
+        }
+        if (!same(magic, blockMagic)) throw damaged('a block does not begin as one; it is damaged');
+        block.read(level * 100_000);
+        yield* block.pieces(checksum);
+        combined = ((combined << 1) | (combined >>> 31)) ^ checksum;
+      }
+      input.skipToByte();
+      await input.require(lookahead);
+    } while (!input.ended);
+  } finally {
+    await input.close();
+  }
 }
 
 const same = (a: readonly number[], b: readonly number[]): boolean => a[0] === b[0] && a[1] === b[1];

@@ -28,6 +28,11 @@ export class BitReader {
     }
   }
 
+  /** Tells the source that no more is wanted. */
+  async close(): Promise<void> {
+    await this.#source.return?.();
+  }
+
   /** Whether everything was read. */
   get ended(): boolean {
     return this.#sourceEnded && this.#at >= this.#end && this.#count === 0;

@@ -174,11 +174,12 @@ async function* counted(pieces: AsyncIterable<Uint8Array>, onBytes?: (bytes: num
 
 const textLine = v.object({ text: v.string() });
 
-/** A file with an object a line, whose `text` is a text of its own; other fields are passed over. */
+/** A file with an object a line, whose `text` is a text of its own; other fields are passed over. Half a surrogate pair is no text. */
 async function openJsonLines(path: string): Promise<Corpus> {
   const input = await inspect(path);
   async function* texts(onBytes?: (bytes: number) => void): AsyncGenerator<string> {
-    for await (const { text } of jsonLines(path, textLine, '{"text": "…"}', onBytes)) yield text;
+    for await (const { text } of jsonLines(path, textLine, '{"text": "…"}', onBytes))
+      yield text.replace(/\p{Surrogate}/gu, '\ufffd');
   }
   return {
     name: path,

@@ -40,6 +40,20 @@ test('gives the same however the file comes, and stream after stream', async (t)
   t.true((await decompressed(file, file)).equals(Buffer.concat([expected, expected])));
 });
 
+test('who stops reading closes the file', async (t) => {
+  let closed = false;
+  async function* source() {
+    try {
+      yield await fixture('runs.bz2');
+      yield await fixture('runs.bz2');
+    } finally {
+      closed = true;
+    }
+  }
+  for await (const _ of bunzip2(source(), 'a.bz2')) break;
+  t.true(closed);
+});
+
 test('a file that was cut off is refused wherever it ends', async (t) => {
   const file = await fixture('dump.xml.bz2');
   const lengths = Array.from(file.keys());

@@ -132,11 +132,14 @@ test('a file that is no text or has gone is refused when it is read', async (t) 
 
 test('a .jsonl file has a text a line', async (t) => {
   const path = join(await temporaryFolder(t), 'texts.jsonl');
-  await writeFile(path, '{"text": "Warp\\nand weft.", "id": 1}\n\n{"text": "A loom."}\n');
+  await writeFile(
+    path,
+    '{"text": "Warp\\nand weft.", "id": 1}\n\n{"text": "A \\ud83eloom\\ud83e\\uddf5."}\n',
+  );
   const [document] = (await openCorpus(path)).documents;
   const texts: string[] = [];
   for await (const text of document.texts!()) texts.push(text);
-  t.deepEqual(texts, ['Warp\nand weft.', 'A loom.']);
+  t.deepEqual(texts, ['Warp\nand weft.', 'A \ufffdloom\u{1f9f5}.']);
   await writeFile(path, '{"text": "A loom."}\n{"title": "x"}\n');
   const read = async () => {
     for await (const _ of (await openCorpus(path)).documents[0].texts!());

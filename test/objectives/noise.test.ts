@@ -1,4 +1,5 @@
 // What masking and corruption make of texts, and that it is a function of the seed and the step alone.
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import fc from 'fast-check';
 import { memoryRows } from '#src/data/rows.js';
@@ -13,6 +14,7 @@ import { masked } from '#src/objectives/masked.js';
 import type { Batch, Objective } from '#src/objectives/objective.js';
 import { denoising, spanCorruption } from '#src/objectives/spanCorruption.js';
 import { ByteTokenizer } from '#src/text/bytes.js';
+import { tokenizerFromJSON } from '#src/text/vocabulary.js';
 import { adamw } from '#src/train/optimizer.js';
 import { Trainer } from '#src/train/trainer.js';
 import { testDevice } from '../device.js';
@@ -49,23 +51,54 @@ test('masked places are 15% of each row; four fifths of them are masks, and only
   t.true(Math.abs(kept / total - 0.1) < 0.04, `${kept / total}`);
 });
 
+/** The tokens before masking, and the places that were chosen. */
+function unmasked(batch: Batch) {
+  const { inputIds, positions, targets } = copyOf(batch);
+  const original = [...inputIds];
+  positions.forEach((position, index) => {
+    if (targets[index] >= 0) original[position] = targets[index];
+  });
+  return { original, isChosen: new Set(positions.filter((_, index) => targets[index] >= 0)) };
+}
+
 test('whole words are masked together', (t) => {
   const batches = masked({ sequenceLength: 52, mask, wholeWords: true, probability: 0.3 }).training(
     data,
     options,
   );
   for (let step = 0; step < 20; step++) {
-    const { inputIds, positions, targets } = copyOf(batches.batchAt(step, 0));
-    const original = [...inputIds];
-    positions.forEach((position, index) => {
-      if (targets[index] >= 0) original[position] = targets[index];
-    });
-    const isChosen = new Set(positions.filter((_, index) => targets[index] >= 0));
+    const { original, isChosen } = unmasked(batches.batchAt(step, 0));
     for (let place = 0; place < original.length; place++) {
       const goesOn = place % 52 > 0 && original[place] !== 32 && original[place - 1] !== 32;
       if (goesOn) t.is(isChosen.has(place), isChosen.has(place - 1));
     }
   }
+});
+
+test('whole words of a WordPiece tokenizer are masked together', (t) => {
+  const file = JSON.parse(readFileSync('test/fixtures/wordpiece.tokenizer.json', 'utf8'));
+  const vocab: Record<string, number> = file.model.vocab;
+  const continues = new Set(
+    Object.keys(vocab).flatMap((name) => (name.startsWith('##') ? [vocab[name]] : [])),
+  );
+  const pieces = tokenizerFromJSON(file);
+  const ids = pieces.encode(text);
+  const source = new MemoryTokens(ids, pieces.vocabSize);
+  const maskId = pieces.specialTokens.mask!;
+  const batches = masked({ sequenceLength: 40, mask: maskId, wholeWords: true, probability: 0.3 }).training(
+    { name: 'pieces', source, tokenizer: pieces, parts: splitTokens(source.count, [0.9, 0.1, 0]) },
+    { ...options, vocabSize: pieces.vocabSize },
+  );
+  let continued = 0;
+  for (let step = 0; step < 20; step++) {
+    const { original, isChosen } = unmasked(batches.batchAt(step, 0));
+    for (let place = 0; place < original.length; place++) {
+      if (place % 40 === 0 || !continues.has(original[place])) continue;
+      t.is(isChosen.has(place), isChosen.has(place - 1));
+      continued++;
+    }
+  }
+  t.true(continued > 100);
 });
 
 const objectives: Record<string, Objective<never, TextData>> = {
