@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0xf110271e54531080ull;
+constexpr uint64_t OPS_HASH = 0x25be7af3716c60ceull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -17,6 +17,7 @@ constexpr int SCALAR_COUNT = 12;
 struct AttentionAttributes { int32_t causal; int32_t window; float scale; float dropout; int32_t site; };
 struct AttentionBackwardAttributes { int32_t causal; int32_t window; float scale; float dropout; int32_t site; };
 struct BeamCandidatesAttributes { int32_t candidates; };
+struct FillAttributes { float value; };
 struct ScaleAttributes { float factor; float shift; };
 struct UnaryAttributes { UnaryKind kind; };
 struct ActivationAttributes { ActivationKind kind; };
@@ -24,8 +25,9 @@ struct ActivationBackwardAttributes { ActivationKind kind; };
 struct GatedActivationAttributes { ActivationKind kind; };
 struct GatedActivationBackwardAttributes { ActivationKind kind; };
 struct DropoutAttributes { float probability; int32_t site; };
-struct FillAttributes { float value; };
+struct MatmulAttributes { Epilogue epilogue; ActivationKind kind; };
 struct EmbeddingBackwardAttributes { int32_t rows; };
+struct OneHotAttributes { int32_t size; };
 struct PositionsAttributes { int32_t length; };
 struct ArangeAttributes { int32_t length; };
 struct SinusoidalAttributes { int32_t size; };
@@ -34,7 +36,6 @@ struct RotaryAttributes { int32_t inverse; };
 struct SoftmaxCrossEntropyAttributes { float label_smoothing; };
 struct SoftmaxCrossEntropyBackwardAttributes { float label_smoothing; };
 struct CountTargetsAttributes { int32_t limit; };
-struct MatmulAttributes { Epilogue epilogue; ActivationKind kind; };
 struct LayerNormAttributes { float epsilon; };
 struct RmsNormAttributes { float epsilon; };
 struct GradientNormAttributes { ClipMode clip; float maximum; };
@@ -48,6 +49,12 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(attention_backward, "B T H D real rows;P S G D real rows;P S G D real rows;B T H D real rows;B H T;B T H D real rows;B i32 ?;B i32 ?;B T i32 ?;H ?", "B T H D real rows;P S G D real rows;P S G D real rows", 20, 0) \
   X(cache_write, "P S G D real;B T G D real rows;B i32;B i32 ?", "", 0, 1) \
   X(beam_candidates, "K B V;K B", "B M;B M i32;B M i32", 4, 0) \
+  X(sum, "A R B real", "A B result", 0, 0) \
+  X(softmax, "* C", "* C", 0, 0) \
+  X(softmax_backward, "* C;* C", "* C", 0, 0) \
+  X(fill, "", "* result strided", 4, 0) \
+  X(copy, "* any strided", "* any strided", 0, 0) \
+  X(cast, "* real", "* result", 0, 0) \
   X(add, "* real strided;* real strided", "* real", 0, 0) \
   X(subtract, "* real strided;* real strided", "* real", 0, 0) \
   X(multiply, "* real strided;* real strided", "* real", 0, 0) \
@@ -59,14 +66,10 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(gated_activation, "* C real rows;* C real rows", "* C real", 4, 0) \
   X(gated_activation_backward, "* C real rows;* C real rows;* C real", "* C real rows;* C real rows", 4, 0) \
   X(dropout, "* C real", "* C real", 8, 0) \
-  X(sum, "A R B real", "A B result", 0, 0) \
-  X(softmax, "* C", "* C", 0, 0) \
-  X(softmax_backward, "* C;* C", "* C", 0, 0) \
-  X(fill, "", "* result strided", 4, 0) \
-  X(copy, "* any strided", "* any strided", 0, 0) \
-  X(cast, "* real", "* result", 0, 0) \
+  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows;* N", 8, 0) \
   X(embedding, "* i32;V C real", "* C real", 0, 0) \
   X(embedding_backward, "N i32;N C real;V C ?", "V C", 4, 0) \
+  X(one_hot, "* i32", "* C result", 4, 0) \
   X(positions, "B i32", "B T i32", 4, 0) \
   X(arange, "", "N i32", 4, 0) \
   X(sinusoidal, "* i32", "* C", 4, 0) \
@@ -75,7 +78,6 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(softmax_cross_entropy, "N V real;N i32", "N;N;N V real", 4, 0) \
   X(softmax_cross_entropy_backward, "N V real;N i32;N;N", "N V real", 4, 0) \
   X(count_targets, "N i32", "1", 4, 0) \
-  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows;* N", 8, 0) \
   X(layer_norm, "* C real;C;C ?;* C real ?", "* C real;*;*;* C real", 4, 0) \
   X(layer_norm_backward, "* C real;C;*;*;* C real;* C real ?", "* C real;C;C", 0, 0) \
   X(rms_norm, "* C real;C;* C real ?", "* C real;*;* C real", 4, 0) \
@@ -93,6 +95,12 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(attention_backward, "bool i32 f32 f32 i32", "0 0 0") \
   X(cache_write, "", "") \
   X(beam_candidates, "i32", "0 0 0") \
+  X(sum, "", "0") \
+  X(softmax, "", "1") \
+  X(softmax_backward, "", "3") \
+  X(fill, "f32", "0") \
+  X(copy, "", "0") \
+  X(cast, "", "0") \
   X(add, "", "3") \
   X(subtract, "", "3") \
   X(multiply, "", "3") \
@@ -104,14 +112,10 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(gated_activation, "7", "0") \
   X(gated_activation_backward, "7", "0 0") \
   X(dropout, "f32 i32", "1") \
-  X(sum, "", "0") \
-  X(softmax, "", "1") \
-  X(softmax_backward, "", "3") \
-  X(fill, "f32", "0") \
-  X(copy, "", "0") \
-  X(cast, "", "0") \
+  X(matmul, "3 7", "24 0 0") \
   X(embedding, "", "0") \
   X(embedding_backward, "i32", "4") \
+  X(one_hot, "i32", "0") \
   X(positions, "i32", "0") \
   X(arange, "i32", "0") \
   X(sinusoidal, "i32", "0") \
@@ -120,7 +124,6 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(softmax_cross_entropy, "f32", "0 0 1") \
   X(softmax_cross_entropy_backward, "f32", "1") \
   X(count_targets, "i32", "0") \
-  X(matmul, "3 7", "24 0 0") \
   X(layer_norm, "f32", "9 0 0 9") \
   X(layer_norm_backward, "", "48 0 0") \
   X(rms_norm, "f32", "5 0 5") \
@@ -132,6 +135,6 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(penalize_repetition, "", "0") \
   X(skip_gram, "i32 i32", "0 0") \
 
-constexpr int OP_COUNT = 42;
+constexpr int OP_COUNT = 43;
 
 }  // namespace heddle
