@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0xef802a73d536567dull;
+constexpr uint64_t OPS_HASH = 0x25be7af3716c60ceull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -66,7 +66,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(gated_activation, "* C real rows;* C real rows", "* C real", 4, 0) \
   X(gated_activation_backward, "* C real rows;* C real rows;* C real", "* C real rows;* C real rows", 4, 0) \
   X(dropout, "* C real", "* C real", 8, 0) \
-  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows", 8, 0) \
+  X(matmul, "* M K real strided;* K N real strided;N ?;* M N result rows ?;* M N result rows ?", "* M N result rows;* M N result rows;* N", 8, 0) \
   X(embedding, "* i32;V C real", "* C real", 0, 0) \
   X(embedding_backward, "N i32;N C real;V C ?", "V C", 4, 0) \
   X(one_hot, "* i32", "* C result", 4, 0) \
@@ -112,7 +112,7 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(gated_activation, "7", "0") \
   X(gated_activation_backward, "7", "0 0") \
   X(dropout, "f32 i32", "1") \
-  X(matmul, "3 7", "24 0") \
+  X(matmul, "3 7", "24 0 0") \
   X(embedding, "", "0") \
   X(embedding_backward, "i32", "4") \
   X(one_hot, "i32", "0") \

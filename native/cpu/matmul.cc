@@ -3,6 +3,7 @@
 // A task packs its own rows of a, or reads them as they lie where they are few, so that they come from its core's caches.
 // bf16 operands are widened as they are packed, and sums are float32. A block runs through all of K before it is finished:
 // so y may lie where the addend or the preactivation does.
+#include "columns.h"
 #include "thin.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
@@ -204,10 +205,34 @@ void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
   }
 }
 
+// Sums of b over K, if anybody reads them. Rows are read whole and in order: the product, which comes next, finds some in cache.
+template <typename T>
+void sum_columns(const Call& call, int64_t batches) {
+  constexpr int64_t WIDTH = 128;
+  float* const sums = floats(call.out[2]);
+  if (!sums) return;
+  const Operand& b = call.in[1];
+  const int64_t k = b.shape[b.rank - 2], n = b.shape[b.rank - 1], pieces = divide_up(n, WIDTH);
+  const int64_t row = b.stride[b.rank - 2], step = b.stride[b.rank - 1];
+  parallel(call.context, batches * pieces, [&](int64_t index, int32_t) {
+    const int64_t batch = index / pieces, column = index % pieces * WIDTH, columns = smaller(WIDTH, n - column);
+    const T* const from = at_batch<T>(b, batch) + column * step;
+    float* const to = sums + batch * n + column;
+    if (step == 1) return sum_wide(from, k, row, columns, to);
+    for (int64_t c = 0; c < columns; c++) {
+      double total = 0;
+      for (int64_t depth = 0; depth < k; depth++) total += widened(from[c * step + depth * row]);
+      to[c] = static_cast<float>(total);
+    }
+  });
+}
+
 template <typename T>
 void product(const Call& call) {
-  const int64_t batches = extent_of(call.out[0], 0, call.out[0].rank - 2);
+  const int64_t batches = extent_of(call.in[1], 0, call.in[1].rank - 2);
   if (batches == 0) return;
+  sum_columns<T>(call, batches);
+  if (!call.out[0].data && !call.out[1].data) return;
   const Product<T> whole = product_of<T>(call, 0);
   const bool streams = whole.b.line_stride == 1 || (whole.b.depth_stride == 1 && whole.a.depth_stride == 1);
   if (whole.m <= THIN_ROWS && streams) thin(call, whole, batches);

@@ -2,6 +2,7 @@
 // A sum reads each element once (4 bytes, 1 flop); softmax moves a row that stays in cache (8 bytes, ~25 flops).
 // The summed axis is cut into at most 64 blocks by shape alone, whose partial sums stand in the workspace and are added
 // in their order; so results do not depend on threads, and rounding errors grow with the blocks and not the axis.
+#include "columns.h"
 #include "kernels.h"
 #include "math.h"
 #include "operand.h"
@@ -13,7 +14,6 @@ namespace {
 constexpr int64_t SUM_BLOCKS = 64;  // src/ops/reduce.ts sizes the workspace for as many
 constexpr int64_t NARROW = LANES;   // fewer columns than this are summed across whole vectors
 constexpr int MAX_PERIOD = 16;      // vectors after which the columns stand in the same lanes again
-constexpr int64_t ROWS_BETWEEN_FOLDS = 64;
 
 // y[c] = sum of x[r * columns + c] for r < rows. Every LANES rows the columns stand in the same lanes: with fewer
 // columns than lanes the rows are read as one run of vectors, and folded at the end of a block.
@@ -52,28 +52,6 @@ float sum_run(const T* x, int64_t count) {
     total += blocked_sum(smaller(PIECE, count - start), term);
   }
   return static_cast<float>(total);
-}
-
-// The same for rows `stride` elements apart; strips of four vectors are held in registers over 64 rows.
-template <int VECTORS, typename T>
-HEDDLE_INLINE void sum_strip(const T* x, int64_t rows, int64_t stride, float* y, int lanes) {
-  Vector total[VECTORS] = {};
-  for (int64_t start = 0; start < rows; start += ROWS_BETWEEN_FOLDS) {
-    const int64_t end = smaller(rows, start + ROWS_BETWEEN_FOLDS);
-    Vector sum[VECTORS] = {};
-    for (int64_t row = start; row < end; row++) {
-      for (int v = 0; v < VECTORS; v++) sum[v] += fetch(x + row * stride + v * LANES, lanes);
-    }
-    for (int v = 0; v < VECTORS; v++) total[v] += sum[v];
-  }
-  for (int v = 0; v < VECTORS; v++) put(y + v * LANES, total[v], lanes);
-}
-
-template <typename T>
-void sum_wide(const T* x, int64_t rows, int64_t stride, int64_t columns, float* y) {
-  int64_t c = 0;
-  for (; c + 4 * LANES <= columns; c += 4 * LANES) sum_strip<4>(x + c, rows, stride, y + c, LANES);
-  for_vectors(columns - c, [&](int64_t i, int lanes) { sum_strip<1>(x + c + i, rows, stride, y + c + i, lanes); });
 }
 
 template <typename T, typename Result>

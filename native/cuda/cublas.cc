@@ -19,6 +19,7 @@ constexpr int PREFERENCE_WORKSPACE = 1, PREFERENCE_REDUCTIONS = 3, PREFERENCE_AL
 constexpr int CONFIGURATION_SPLITS = 2, CONFIGURATION_REDUCTION = 3;
 constexpr uint32_t REDUCTION_NONE = 0, REDUCTION_COMPUTE_TYPE = 2;  // the latter: parts in float32, added by a second kernel
 constexpr int32_t EPILOGUE_IS_BIAS = 4, EPILOGUE_IS_GELU = 32, EPILOGUE_HAS_AUXILIARY = 128, EPILOGUE_IS_DGELU = 192;
+constexpr int32_t EPILOGUE_IS_SUM_OF_A = 256;  // BGRADA: over K
 constexpr int32_t OPERATION_TRANSPOSE = 1;
 constexpr int SUCCESS = 0;
 
@@ -61,12 +62,16 @@ bool describe_matrix(const Operand& operand, CublasProduct::Matrix& matrix) {
   return matrix.leading >= matrix.rows && batch_stride_of(operand, matrix.batch_stride);
 }
 
-// Of BIAS, GELU, GELU_AUX and DGELU what is exactly ours: their GELU is that with tanh. Bias gradients (DGELU_BGRAD, BGRADB)
-// are outputs that matmul does not have.
-bool describe_epilogue(const Call& call, CublasProduct& p) {
+// Of BIAS, GELU, GELU_AUX, DGELU and BGRADA what is exactly ours: their GELU is that with tanh, their A is our b.
+bool describe_epilogue(const Call& call, bool has_sums, CublasProduct& p) {
   const auto& attributes = *static_cast<const MatmulAttributes*>(call.attributes);
   const Operand &bias = call.in[2], &addend = call.in[3], &preactivation = call.in[4], &kept = call.out[1];
   p.epilogue = 0;
+  if (has_sums) {
+    // They have the dtype of the result and no batches, and leave no room for another epilogue.
+    if (p.result != TYPE_F32 || p.batches != 1 || bias.data || attributes.epilogue != EPILOGUE_NONE || kept.data) return false;
+    p.epilogue = EPILOGUE_IS_SUM_OF_A, p.bias = call.out[2].data;
+  }
   if (bias.data) {
     if (p.result != TYPE_F32) return false;  // the library's bias has the dtype of the result
     p.epilogue |= EPILOGUE_IS_BIAS, p.bias = bias.data;
@@ -94,7 +99,7 @@ bool describe_epilogue(const Call& call, CublasProduct& p) {
 
 }  // namespace
 
-bool describe_for_cublas(const Call& call, bool is_fused, void* product, CublasProduct& p) {
+bool describe_for_cublas(const Call& call, MatmulChoice::Way way, void* product, CublasProduct& p) {
   const Operand &a = call.in[0], &b = call.in[1], &y = call.out[0];
   const int last = a.rank - 1;
   const int64_t most = int64_t(1) << 31;
@@ -106,14 +111,16 @@ bool describe_for_cublas(const Call& call, bool is_fused, void* product, CublasP
   p.columns = a.shape[last - 1], p.depth = a.shape[last], p.rows = b.shape[b.rank - 1];
   if (p.depth == 0 || p.columns >= most || p.depth >= most || p.rows >= most || p.batches > 65535) return false;
   if (!describe_matrix(b, p.a) || !describe_matrix(a, p.b)) return false;
-  if (!is_fused) {
+  if (way == MatmulChoice::FINISHED) {
     p.result = TYPE_F32;
     p.d.data = product, p.d.rows = p.d.leading = p.rows, p.d.columns = p.columns, p.d.batch_stride = p.rows * p.columns;
     return true;
   }
-  if (!y.data) return false;
+  const bool has_sums = call.out[2].data != nullptr;
+  if (!y.data || (way == MatmulChoice::FUSED_BUT_SUMS && !has_sums)) return false;
   p.result = y.dtype == BF16 ? TYPE_BF16 : TYPE_F32;
-  return describe_matrix(y, p.d) && !p.d.is_transposed && describe_epilogue(call, p);
+  return describe_matrix(y, p.d) && !p.d.is_transposed &&
+         describe_epilogue(call, has_sums && way == MatmulChoice::FUSED, p);
 }
 
 struct Cublas::Functions {

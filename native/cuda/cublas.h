@@ -25,9 +25,9 @@ struct CublasProduct {
   int64_t auxiliary_leading = 0, auxiliary_stride = 0;
 };
 
-// The product with its whole epilogue (IS_FUSED), or a b alone as float32 in a contiguous `product`. False where the library
-// cannot do exactly that.
-bool describe_for_cublas(const Call& call, bool is_fused, void* product, CublasProduct& described);
+// What the library does of the product: all of it (FUSED), all but sums of columns, or a b alone as float32 in a contiguous
+// `product` (FINISHED). False where the library cannot do exactly that, and for FUSED_BUT_SUMS where there are no sums.
+bool describe_for_cublas(const Call& call, MatmulChoice::Way way, void* product, CublasProduct& described);
 
 struct CublasAlgorithm {
   uint64_t data[8];  // as the library keeps it: good for the same version of it

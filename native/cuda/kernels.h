@@ -15,9 +15,9 @@ enum MatmulTile { EXACT_LARGE, EXACT_SMALL, TENSOR_WIDE, TENSOR_LARGE, TENSOR_SM
 constexpr int PLANNED_TILE = -1;  // whichever suits the shapes
 
 // How one product is computed: by a kernel of ours, by the library with our epilogue in it, or by the library with a kernel of
-// ours for the epilogue.
+// ours for the epilogue. Sums of columns that the product has are made by the library where it is FUSED, else by a kernel of ours.
 struct MatmulChoice {
-  enum Way { OWN, FUSED, FINISHED } way = OWN;
+  enum Way { OWN, FUSED, FUSED_BUT_SUMS, FINISHED } way = OWN;
   int tile = PLANNED_TILE;       // OWN: or the one to take, where it has the right arithmetic
   uint64_t algorithm[8] = {};    // else the library's
   uint64_t workspace_bytes = 0;  // of the algorithm

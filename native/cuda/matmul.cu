@@ -4,6 +4,7 @@
 // gradients, K is split too: the parts are kept in the workspace, and a second kernel adds them in order.
 // At most 8 rows read b once, as fast as memory goes (thin.h). Which way is taken, and with it the order of every sum,
 // depends on the shapes and on how the operands lie, or on the choice that is given: never on the GPU or on time.
+#include "columns.h"
 #include "cublas.h"
 #include "gemm.h"
 #include "kernels.h"
@@ -164,34 +165,23 @@ int64_t product_bytes(const Extents& e, const MatmulChoice& choice) {
 Status multiply_by_library(const Call& call, const Extents& e, Multiplication& g, Stream stream) {
   const MatmulContext& context = matmul_context(call);
   const MatmulChoice& choice = context.choice;
-  const bool is_fused = choice.way == MatmulChoice::FUSED;
   CublasProduct product;
   CublasAlgorithm algorithm = {};
   for (int i = 0; i < 8; i++) algorithm.data[i] = choice.algorithm[i];
   algorithm.workspace_bytes = choice.workspace_bytes;
   char* const workspace = static_cast<char*>(context.workspace);
-  if (!context.cublas || !describe_for_cublas(call, is_fused, workspace, product) ||
+  if (!context.cublas || !describe_for_cublas(call, choice.way, workspace, product) ||
       !context.cublas->multiply(product, algorithm, workspace + product_bytes(e, choice), stream))
     return cudaErrorInvalidValue;
-  if (is_fused) return cudaSuccess;
+  if (choice.way != MatmulChoice::FINISHED) return cudaSuccess;
   g.splits = 1;
   return launch(add_splits, blocks_for(e.batches * e.m * e.n), dim3(THREADS), 0, stream, g,
                 static_cast<const float*>(context.workspace), unsigned(e.batches));
 }
 
-}  // namespace
-
-int64_t matmul_workspace(const Call& call) {
+Status multiply_matrices(const Call& call, Stream stream) {
   const Extents e = extents_of(call);
-  const MatmulChoice& choice = matmul_context(call).choice;
-  if (choice.way != MatmulChoice::OWN) return product_bytes(e, choice) + int64_t(choice.workspace_bytes);
-  const Plan plan(call);
-  return plan.splits > 1 ? e.batches * plan.splits * e.m * e.n * int64_t(sizeof(float)) : 0;
-}
-
-Status matmul(const Call& call, Stream stream) {
-  const Extents e = extents_of(call);
-  if (e.batches * e.m * e.n == 0) return cudaSuccess;
+  if (e.batches * e.m * e.n == 0 || (!call.out[0].data && !call.out[1].data)) return cudaSuccess;
   if (e.k > MOST_DEPTH) return cudaErrorInvalidValue;
   const Operand &a = call.in[0], &b = call.in[1];
   Multiplication g = {};
@@ -216,6 +206,32 @@ Status matmul(const Call& call, Stream stream) {
   if (status != cudaSuccess) return status;
   return launch(add_splits, blocks_for(e.batches * e.m * e.n), dim3(THREADS), 0, stream, g,
                 static_cast<const float*>(call.context->workspace), unsigned(e.batches));
+}
+
+// Whether sums of columns are asked for that a kernel of ours makes.
+bool has_sums_apart(const Call& call) {
+  return call.out[2].data && matmul_context(call).choice.way != MatmulChoice::FUSED;
+}
+
+}  // namespace
+
+int64_t matmul_workspace(const Call& call) {
+  const Extents e = extents_of(call);
+  const MatmulChoice& choice = matmul_context(call).choice;
+  // The sums are made when the product is done.
+  const int64_t of_sums = has_sums_apart(call) ? Columns(call.in[1]).workspace() : 0;
+  if (choice.way != MatmulChoice::OWN) return max(product_bytes(e, choice) + int64_t(choice.workspace_bytes), of_sums);
+  const Plan plan(call);
+  return max(plan.splits > 1 ? e.batches * plan.splits * e.m * e.n * int64_t(sizeof(float)) : 0, of_sums);
+}
+
+Status matmul(const Call& call, Stream stream) {
+  const Status status = multiply_matrices(call, stream);
+  const Operand& b = call.in[1];
+  if (status != cudaSuccess || !has_sums_apart(call) || extent_of(call.out[2], 0, call.out[2].rank) == 0) return status;
+  float* const sums = static_cast<float*>(call.out[2].data);
+  void* const workspace = call.context->workspace;
+  return b.dtype == BF16 ? sum_columns_of<bf16>(b, sums, workspace, stream) : sum_columns_of<float>(b, sums, workspace, stream);
 }
 
 }}  // namespace heddle::cuda

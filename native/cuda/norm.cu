@@ -27,16 +27,17 @@ struct Forward {
 
 // y may lie on x or residual, and so may sum: a thread has read its elements before it writes them.
 template <typename Group, int ITEMS, bool CENTRED, typename T>
-__global__ void __launch_bounds__(Group::THREADS) normalise(Forward<T> f, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(Group::THREADS) normalise(Forward<T> f, int64_t rows, int columns) {
   const float share = 1.0f / float(columns);
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
-    const int64_t at = row * columns;
+    const T *const x = f.x + row * columns, *const residual = f.residual ? f.residual + row * columns : nullptr;
+    T *const y = f.y ? f.y + row * columns : nullptr, *const sum = f.sum ? f.sum + row * columns : nullptr;
     float v[ITEMS], total = 0, squares = 0;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) {
-      const int64_t c = Group::lane() + i * Group::SIZE;
-      v[i] = c < columns ? widened(f.x[at + c]) : 0.0f;
-      if (f.residual && c < columns) v[i] += widened(f.residual[at + c]);
+      const int c = Group::lane() + i * Group::SIZE;
+      v[i] = c < columns ? widened(x[c]) : 0.0f;
+      if (residual && c < columns) v[i] += widened(residual[c]);
       total += v[i];
     }
     const float mean = CENTRED ? Group::sum(total) * share : 0.0f;
@@ -48,10 +49,10 @@ __global__ void __launch_bounds__(Group::THREADS) normalise(Forward<T> f, int64_
     const float rstd = 1.0f / sqrtf(Group::sum(squares) * share + f.epsilon);
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) {
-      const int64_t c = Group::lane() + i * Group::SIZE;
+      const int c = Group::lane() + i * Group::SIZE;
       if (c >= columns) break;
-      if (f.sum) set(f.sum[at + c], v[i]);
-      if (f.y) set(f.y[at + c], (v[i] - mean) * rstd * f.weight[c] + (f.bias ? f.bias[c] : 0.0f));
+      if (sum) set(sum[c], v[i]);
+      if (y) set(y[c], (v[i] - mean) * rstd * f.weight[c] + (f.bias ? f.bias[c] : 0.0f));
     }
     if (Group::lane() == 0) {
       if (f.mean) f.mean[row] = mean;
@@ -126,19 +127,19 @@ HEDDLE_DEVICE void combine_groups(const float (&sum)[ITEMS], float* to, int64_t 
 // With h = (x - mean) rstd and g = dy weight:  dx = rstd (g - average(g) - h average(g h)), without average(g) where the
 // mean was not taken out (Ba et al. 2016; Zhang & Sennrich 2019). dx may lie on dy or dsum.
 template <typename Group, int ITEMS, bool CENTRED, typename T>
-__global__ void __launch_bounds__(Group::THREADS) normalise_backward(Backward<T> b, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(Group::THREADS, 1) normalise_backward(Backward<T> b, int64_t rows, int columns) {
   const float share = 1.0f / float(columns);
   float dweight[ITEMS] = {}, dbias[ITEMS] = {};
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
-    const int64_t at = row * columns;
+    const T *const x = b.x + row * columns, *const from = b.dy + row * columns;
     const float mean = CENTRED ? b.mean[row] : 0.0f, rstd = b.rstd[row];
     float h[ITEMS], g[ITEMS], level = 0, along = 0;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) {
-      const int64_t c = Group::lane() + i * Group::SIZE;
+      const int c = Group::lane() + i * Group::SIZE;
       const bool exists = c < columns;
-      const float dy = exists ? widened(b.dy[at + c]) : 0.0f;
-      h[i] = exists ? (widened(b.x[at + c]) - mean) * rstd : 0.0f;
+      const float dy = exists ? widened(from[c]) : 0.0f;
+      h[i] = exists ? (widened(x[c]) - mean) * rstd : 0.0f;
       g[i] = exists ? dy * b.weight[c] : 0.0f;
       level += g[i];
       along += g[i] * h[i];
@@ -146,14 +147,16 @@ __global__ void __launch_bounds__(Group::THREADS) normalise_backward(Backward<T>
       dbias[i] += dy;
     }
     if (!b.dx) continue;
+    T* const dx = b.dx + row * columns;
+    const T* const dsum = b.dsum ? b.dsum + row * columns : nullptr;
     level = CENTRED ? Group::sum(level) * share : 0.0f;
     along = Group::sum(along) * share;
 #pragma unroll
     for (int i = 0; i < ITEMS; i++) {
-      const int64_t c = Group::lane() + i * Group::SIZE;
+      const int c = Group::lane() + i * Group::SIZE;
       if (c >= columns) break;
       const float gradient = (g[i] - level - h[i] * along) * rstd;
-      set(b.dx[at + c], b.dsum ? gradient + widened(b.dsum[at + c]) : gradient);
+      set(dx[c], dsum ? gradient + widened(dsum[c]) : gradient);
     }
   }
   float* const partial = b.partial + blockIdx.x * columns;
@@ -235,7 +238,7 @@ Status forward(const Call& call, const Forward<T>& f, Stream stream) {
   return with_registers(columns, [&](auto group, auto items) {
     using Group = decltype(group);
     return launch(normalise<Group, decltype(items)::value, CENTRED, T>, Group::blocks(rows), dim3(Group::THREADS), 0, stream, f,
-                  rows, columns);
+                  rows, int(columns));
   });
 }
 
@@ -252,7 +255,7 @@ Status backward_in_parts(const Backward<T>& b, int64_t rows, int64_t columns, in
     return with_registers(columns, [&](auto group, auto items) {
       using Group = decltype(group);
       return launch(normalise_backward<Group, decltype(items)::value, CENTRED, T>, dim3(unsigned(parts)),
-                    dim3(Group::THREADS), 0, stream, b, rows, columns);
+                    dim3(Group::THREADS), 0, stream, b, rows, int(columns));
     });
   if (b.dweight || b.dbias) {
     const dim3 grid(unsigned(divide_up(columns, THREADS)), unsigned(parts));

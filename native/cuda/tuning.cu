@@ -80,7 +80,8 @@ std::string kind_of(const Call& call, bool tf32) {
                 {"addend", call.in[3]},
                 {"preactivation", call.in[4]},
                 {"y", call.out[0]},
-                {"preactivation_output", call.out[1]}};
+                {"preactivation_output", call.out[1]},
+                {"column_sums", call.out[2]}};
   for (const auto& [name, operand] : others)
     if (operand.data)
       text << " " << name << " " << (operand.dtype == BF16 ? "bf16 " : "") << strides_text(operand);
@@ -88,10 +89,13 @@ std::string kind_of(const Call& call, bool tf32) {
   return text.str();
 }
 
+// Of the ways of the library, in their order in MatmulChoice::Way.
+constexpr const char* WAY_NAMES[] = {"own", "fused", "fused-but-sums", "finished"};
+
 std::string name_of(const MatmulChoice& choice, const Cublas* cublas) {
   if (choice.way == MatmulChoice::OWN)
     return choice.tile == PLANNED_TILE ? "own" : "own tile " + std::to_string(choice.tile);
-  std::string text = "cublasLt " + cublas->version() + (choice.way == MatmulChoice::FUSED ? " fused " : " finished ");
+  std::string text = "cublasLt " + cublas->version() + " " + WAY_NAMES[choice.way] + " ";
   for (uint64_t word : choice.algorithm) {
     char digits[17];
     snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(word));
@@ -111,7 +115,7 @@ class Trial {
                    reinterpret_cast<uint32_t*>(memory.data()), int64_t(memory.bytes() / 4), seed++),
             "filling with noise");
     for (Results& results : results_)
-      for (int i = 0; i < 2; i++) results.out[i] = place(call.out[i], results.memory);
+      for (int i = 0; i < 3; i++) results.out[i] = place(call.out[i], results.memory);
     int64_t workspace_bytes = 0;
     for (const MatmulContext& context : contexts) {
       MatmulContext copy = context;
@@ -149,7 +153,8 @@ class Trial {
     for (size_t i = 0; i < results_[found].memory.size(); i++) {
       check(cudaMemsetAsync(largest_.data(), 0, largest_.bytes(), stream_), "comparing results");
       const DeviceMemory &x = results_[found].memory[i], &y = results_[expected].memory[i];
-      const bool is_bf16 = call_.out[0].dtype == BF16 || call_.out[1].dtype == BF16;
+      const bool is_sums = call_.out[2].data && i + 1 == results_[found].memory.size();
+      const bool is_bf16 = !is_sums && (call_.out[0].dtype == BF16 || call_.out[1].dtype == BF16);
       const int64_t count = int64_t(x.bytes()) / (is_bf16 ? 2 : 4);
       check(launch(compare, blocks_for(count), dim3(THREADS), 0, stream_, static_cast<const void*>(x.data()),
                    static_cast<const void*>(y.data()), count, is_bf16, reinterpret_cast<unsigned*>(largest_.data())),
@@ -180,7 +185,7 @@ class Trial {
  private:
   struct Results {
     std::vector<DeviceMemory> memory;
-    Operand out[2] = {};
+    Operand out[3] = {};
   };
 
   // The same view in new memory, aligned as it was.
@@ -216,9 +221,9 @@ std::vector<MatmulChoice> candidates_for(const Call& call, const Cublas& cublas)
     candidates.emplace_back();
     candidates.back().tile = tile;
   }
-  for (const MatmulChoice::Way way : {MatmulChoice::FUSED, MatmulChoice::FINISHED}) {
+  for (const MatmulChoice::Way way : {MatmulChoice::FUSED, MatmulChoice::FUSED_BUT_SUMS, MatmulChoice::FINISHED}) {
     CublasProduct product;
-    if (!describe_for_cublas(call, way == MatmulChoice::FUSED, nullptr, product)) continue;
+    if (!describe_for_cublas(call, way, nullptr, product)) continue;
     for (const CublasAlgorithm& algorithm : cublas.algorithms(product, MOST_ALGORITHMS)) {
       candidates.emplace_back();
       candidates.back().way = way, candidates.back().workspace_bytes = algorithm.workspace_bytes;
@@ -293,14 +298,15 @@ bool MatmulTuner::restore(const std::string& name, const Call& call, MatmulChoic
     return way == "tile" && words >> choice.tile && choice.tile >= 0 && choice.tile < MATMUL_TILES;
   }
   words >> version >> way >> digits;
-  if (library != "cublasLt" || version != cublas_->version() || (way != "fused" && way != "finished") || digits.size() != 128 ||
+  const auto named = std::find(std::begin(WAY_NAMES) + 1, std::end(WAY_NAMES), way);
+  if (library != "cublasLt" || version != cublas_->version() || named == std::end(WAY_NAMES) || digits.size() != 128 ||
       digits.find_first_not_of("0123456789abcdef") != std::string::npos)
     return false;
-  choice.way = way == "fused" ? MatmulChoice::FUSED : MatmulChoice::FINISHED;
+  choice.way = MatmulChoice::Way(named - std::begin(WAY_NAMES));
   CublasAlgorithm algorithm = {};
   for (size_t i = 0; i < 8; i++) algorithm.data[i] = std::stoull(digits.substr(16 * i, 16), nullptr, 16);
   CublasProduct product;
-  if (!describe_for_cublas(call, choice.way == MatmulChoice::FUSED, nullptr, product) ||
+  if (!describe_for_cublas(call, choice.way, nullptr, product) ||
       !cublas_->accepts(product, algorithm))
     return false;
   std::copy_n(algorithm.data, 8, choice.algorithm);

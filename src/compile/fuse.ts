@@ -13,9 +13,10 @@ import {
   rmsNormOp,
   softmaxCrossEntropyBackwardOp,
   softmaxCrossEntropyOp,
+  sumOp,
 } from '../ops/index.js';
 import { sameShape } from '../shape/shape.js';
-import { type Replacement, rewrite, Uses } from './rewrite.js';
+import { liveNodes, type Replacement, rewrite, Uses } from './rewrite.js';
 
 // Each fusion is one function: it finds its pattern, and puts the fused node in its place. Reshapes between the parts
 // are looked through: matmul works on flattened rows, the ops around it on [batch, length, size].
@@ -28,6 +29,13 @@ function throughReshapes(tensor: Tensor, uses: Uses): Tensor {
   let below = tensor;
   while (below.node.op.name === 'reshape' && uses.isSingle(below)) below = below.node.inputs[0]!;
   return below;
+}
+
+/** The tensor below a chain of reshapes. */
+function baseOf(tensor: Tensor): Tensor {
+  let found = tensor;
+  while (found.node.op.name === 'reshape') found = found.node.inputs[0]!;
+  return found;
 }
 
 /** The plain product (no epilogue yet) that `tensor` is, up to reshapes that keep its last extent. */
@@ -84,10 +92,9 @@ export function fuseActivation(graph: Graph): Graph {
   const replacements = new Map<Node, Replacement>();
   for (const node of graph.nodes) {
     if (node.op !== activationOp) continue;
-    let below = node.inputs[0]!;
-    while (below.node.op.name === 'reshape') below = below.node.inputs[0]!;
-    const product = below.node;
-    if (!isOp(below, matmulOp) || product.attributes.epilogue !== 'none' || product.inputs[3]) continue;
+    const made = baseOf(node.inputs[0]!);
+    const product = made.node;
+    if (!isOp(made, matmulOp) || product.attributes.epilogue !== 'none' || product.inputs[3]) continue;
     if (replacements.has(product)) continue;
     const attributes = { epilogue: 'activation', kind: node.attributes.kind };
     let fused: readonly Tensor[] | undefined;
@@ -208,6 +215,48 @@ export function fuseNormBackward(graph: Graph): Graph {
       [node, (rebuild) => build(rebuild)!.slice(0, 1)],
     ];
   });
+}
+
+/** Whether what `node` computes depends on `other`. */
+function needs(node: Node, other: Node): boolean {
+  const seen = new Set<Node>();
+  const pending = [node];
+  for (let next = pending.pop(); next; next = pending.pop()) {
+    if (next === other) return true;
+    if (seen.has(next)) continue;
+    seen.add(next);
+    for (const input of next.inputs) if (input) pending.push(input.node);
+  }
+  return false;
+}
+
+/** a b and the sums of b over its rows: the gradient of a bias is made beside that of its weight, from the same dy. */
+export function fuseBiasGradient(graph: Graph): Graph {
+  const products = new Map<Tensor, Node>();
+  for (const node of liveNodes(graph)) {
+    const b = node.inputs[1];
+    if (node.op === matmulOp && b?.rank === 2) products.set(baseOf(b), node);
+  }
+  const replacements = new Map<Node, Replacement>();
+  for (const node of graph.nodes) {
+    const [x] = node.inputs;
+    const product = node.op === sumOp && x?.shape[0] === 1 && products.get(baseOf(x));
+    if (!product || !sameShape(product.inputs[1]!.shape, x!.shape.slice(1))) continue;
+    if (replacements.has(product) || needs(product, node)) continue;
+    let fused: readonly Tensor[] | undefined;
+    const build: Replacement = ({ get, emit }) => {
+      fused ??= emit(
+        matmulOp,
+        product.inputs.map((input) => input && get(input)),
+        product.attributes,
+        product.order,
+      );
+      return fused;
+    };
+    replacements.set(product, build);
+    replacements.set(node, (rebuild) => [reshape(build(rebuild)[2]!, node.outputs[0].shape)]);
+  }
+  return rewrite(graph, replacements);
 }
 
 /** dtable + g: a tied embedding adds its rows to the gradient the classifier already wrote. */

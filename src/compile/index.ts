@@ -9,6 +9,7 @@ import {
   fuseActivationBackward,
   fuseAddend,
   fuseBias,
+  fuseBiasGradient,
   fuseCrossEntropy,
   fuseEmbeddingBackward,
   fuseNormBackward,
@@ -102,6 +103,7 @@ const fusionPasses = (maxLogitsBytes: number): readonly Pass[] => [
   fuseActivationBackward,
   fuseEmbeddingBackward,
   fuseAddend,
+  fuseBiasGradient,
 ];
 
 /** The passes before scheduling, in order; each takes a graph and gives another. */

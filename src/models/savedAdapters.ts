@@ -16,6 +16,9 @@ import { readTensors } from './weights.js';
 
 export const adapterWeightsName = 'adapter_model.safetensors';
 
+/** PEFT keeps the version of the base in `revision`: of ours the digest of its weights, of others a commit or nothing. */
+const digestMark = 'sha256:';
+
 /** What PEFT puts before the names of the model within. */
 const prefix = 'base_model.model.';
 
@@ -55,7 +58,7 @@ export function toAdapterConfigJson(
     peft_type: 'LORA',
     task_type: taskOf(model),
     base_model_name_or_path: path,
-    base_model_sha256: sha256,
+    revision: sha256 && `${digestMark}${sha256}`,
     r: options?.rank,
     lora_alpha: options?.alpha,
     lora_dropout: options?.dropout,
@@ -71,7 +74,7 @@ const empty = v.nullish(v.strictObject({}, 'must be empty'));
 const configSchema = v.object({
   peft_type: v.literal('LORA'),
   base_model_name_or_path: v.nullish(v.string()),
-  base_model_sha256: v.optional(v.string()),
+  revision: v.nullish(v.string()),
   r: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   lora_alpha: v.pipe(v.number(), v.gtValue(0)),
   lora_dropout: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0),
@@ -97,10 +100,9 @@ export function fromAdapterConfigJson(value: unknown): AdapterConfig {
     );
   }
   const { r: rank, lora_alpha: alpha, lora_dropout: dropout, ...rest } = result.output;
-  return {
-    options: { rank, alpha, dropout },
-    base: { path: rest.base_model_name_or_path ?? '', sha256: rest.base_model_sha256 },
-  };
+  const { base_model_name_or_path: path, revision } = rest;
+  const sha256 = revision?.startsWith(digestMark) ? revision.slice(digestMark.length) : undefined;
+  return { options: { rank, alpha, dropout }, base: { path: path ?? '', sha256 } };
 }
 
 /**

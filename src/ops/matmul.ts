@@ -12,8 +12,9 @@ export const epilogues = ['none', 'activation', 'activation_backward'] as const;
 /**
  * y = epilogue(a b + bias + addend), accumulated in float32. Transposed operands are views, so one kernel serves forward and both gradients.
  * Epilogue `activation` writes kind(z) to y and, where somebody reads it, z to `preactivation`;
- * `activation_backward` multiplies by kind'(input preactivation). The optional inputs and the epilogue are put there by
- * compile/fuse.ts.
+ * `activation_backward` multiplies by kind'(input preactivation). `column_sums`, written where somebody reads them, are sums of
+ * b over K in float32: beside the gradient of a weight they are that of its bias. The optional inputs, the epilogue and the
+ * readers of column_sums are put there by compile/fuse.ts.
  */
 export const matmulOp = defineOp('matmul', {
   inputs: {
@@ -23,7 +24,7 @@ export const matmulOp = defineOp('matmul', {
     addend: '* M N result rows ?',
     preactivation: '* M N result rows ?',
   },
-  outputs: { y: '* M N result rows', preactivation_output: '* M N result rows' },
+  outputs: { y: '* M N result rows', preactivation_output: '* M N result rows', column_sums: '* N' },
   attributes: { epilogue: epilogues, kind: activationKinds },
   reuse: { y: ['addend', 'preactivation'] },
   gradient: ({ inputs: [a, b] }, [dy]) => (dy ? productGradients(a!, b!, cast(dy, a!.dtype)) : []),

@@ -5,7 +5,7 @@ import { normaliseAxis, type Shape, sizeOf } from '../shape/shape.js';
 import { scale } from './pointwise.js';
 import { cast, expand, reshape } from './view.js';
 
-const sumOp = defineOp('sum', {
+export const sumOp = defineOp('sum', {
   inputs: { x: 'A R B real' },
   outputs: { y: 'A B result' },
   gradient: ({ inputs: [x] }, [dy]) => {

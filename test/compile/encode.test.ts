@@ -87,14 +87,14 @@ test('graph and plan as text', (t) => {
   t.deepEqual(
     lines(program.graphText()),
     lines(`
-      %0[2, 4], %1[2, 4] = matmul($x, $w, $b) {epilogue: activation, kind: gelu}
+      %0[2, 4], %1[2, 4], %2[4] = matmul($x, $w, $b) {epilogue: activation, kind: gelu}
       store %0 -> @y
     `),
   );
   t.deepEqual(
     lines(program.planText()),
     lines(`
-      0  %0[2, 4], %1[2, 4] = matmul($x@io+0, $w@io+64, $b@io+128) {epilogue: activation, kind: gelu}  -> io+192
+      0  %0[2, 4], %1[2, 4], %2[4] = matmul($x@io+0, $w@io+64, $b@io+128) {epilogue: activation, kind: gelu}  -> io+192
     `),
   );
 });

@@ -4,6 +4,7 @@ import {
   fuseActivationBackward,
   fuseAddend,
   fuseBias,
+  fuseBiasGradient,
   fuseCrossEntropy,
   fuseEmbeddingBackward,
   fuseNormBackward,
@@ -20,6 +21,7 @@ import {
   layerNorm,
   matmul,
   multiply,
+  reshape,
   rmsNorm,
   sum,
   transpose,
@@ -49,19 +51,68 @@ test('bias: x W + b', (t) => {
     graph,
     `
     %0[6, 4] = reshape($x) {shape: 6,4}
-    %1[6, 5], %2[6, 5] = matmul(%0, $w)
-    %3[2, 3, 5] = reshape(%1) {shape: 2,3,5}
-    %4[2, 3, 5] = expand($b) {shape: 2,3,5}
-    %5[2, 3, 5] = add(%3, %4)
-    output y = %5
+    %1[6, 5], %2[6, 5], %3[5] = matmul(%0, $w)
+    %4[2, 3, 5] = reshape(%1) {shape: 2,3,5}
+    %5[2, 3, 5] = expand($b) {shape: 2,3,5}
+    %6[2, 3, 5] = add(%4, %5)
+    output y = %6
     `,
     `
     %0[6, 4] = reshape($x) {shape: 6,4}
-    %1[6, 5], %2[6, 5] = matmul(%0, $w, $b)
-    %3[2, 3, 5] = reshape(%1) {shape: 2,3,5}
-    output y = %3
+    %1[6, 5], %2[6, 5], %3[5] = matmul(%0, $w, $b)
+    %4[2, 3, 5] = reshape(%1) {shape: 2,3,5}
+    output y = %4
     `,
   );
+});
+
+test('bias gradient: sums of dy beside the gradient of the weight', (t) => {
+  const graph = graphOf({ x: [6, 4], dy: [2, 3, 5] }, ({ x, dy }) => ({
+    dw: matmul(transpose(x), reshape(dy, [6, 5])),
+    db: sum(dy, [0, 1]),
+  }));
+  checkPass(
+    t,
+    fuseBiasGradient,
+    graph,
+    `
+    %0[4, 6] = permute($x) {axes: 1,0}
+    %1[6, 5] = reshape($dy) {shape: 6,5}
+    %2[4, 5], %3[4, 5], %4[5] = matmul(%0, %1)
+    %5[1, 6, 5] = reshape($dy) {shape: 1,6,5}
+    %6[1, 5] = sum(%5)
+    %7[1, 1, 5] = reshape(%6) {shape: 1,1,5}
+    %8[5] = reshape(%7) {shape: 5}
+    output dw = %2
+    output db = %8
+    `,
+    `
+    %0[4, 6] = permute($x) {axes: 1,0}
+    %1[6, 5] = reshape($dy) {shape: 6,5}
+    %2[4, 5], %3[4, 5], %4[5] = matmul(%0, %1)
+    %5[1, 5] = reshape(%4) {shape: 1,5}
+    %6[1, 1, 5] = reshape(%5) {shape: 1,1,5}
+    %7[5] = reshape(%6) {shape: 5}
+    output dw = %2
+    output db = %7
+    `,
+  );
+});
+
+test('bias gradient: a product that needs the sums stays', (t) => {
+  const graph = graphOf({ x: [5, 4], b: [4, 4] }, ({ x, b }) => ({ y: matmul(add(x, sum(b, [0])), b) }));
+  const clean = eliminateCommonSubexpressions(graph);
+  t.deepEqual(lines(printGraph(fuseBiasGradient(clean))), lines(printGraph(clean)));
+});
+
+test('bias gradient: other sums stay', (t) => {
+  const graph = graphOf({ x: [5, 4], dy: [5, 5] }, ({ x, dy }) => ({
+    dw: matmul(transpose(x), dy),
+    rows: sum(dy, [1]),
+    other: sum(x, [0]),
+  }));
+  const clean = eliminateCommonSubexpressions(graph);
+  t.deepEqual(lines(printGraph(fuseBiasGradient(clean))), lines(printGraph(clean)));
 });
 
 test('bias: a column or a product that is read twice stays', (t) => {
@@ -74,22 +125,22 @@ test('bias: a column or a product that is read twice stays', (t) => {
     fuseBias,
     graph,
     `
-    %0[3, 5], %1[3, 5] = matmul($x, $w)
-    %2[3, 5] = expand($b) {shape: 3,5}
-    %3[3, 5] = add(%0, %2)
-    %4[3, 5] = expand($c) {shape: 3,5}
-    %5[3, 5] = add(%0, %4)
-    output y = %3
-    output z = %5
+    %0[3, 5], %1[3, 5], %2[5] = matmul($x, $w)
+    %3[3, 5] = expand($b) {shape: 3,5}
+    %4[3, 5] = add(%0, %3)
+    %5[3, 5] = expand($c) {shape: 3,5}
+    %6[3, 5] = add(%0, %5)
+    output y = %4
+    output z = %6
     `,
     `
-    %0[3, 5], %1[3, 5] = matmul($x, $w)
-    %2[3, 5] = expand($b) {shape: 3,5}
-    %3[3, 5] = add(%0, %2)
-    %4[3, 5] = expand($c) {shape: 3,5}
-    %5[3, 5] = add(%0, %4)
-    output y = %3
-    output z = %5
+    %0[3, 5], %1[3, 5], %2[5] = matmul($x, $w)
+    %3[3, 5] = expand($b) {shape: 3,5}
+    %4[3, 5] = add(%0, %3)
+    %5[3, 5] = expand($c) {shape: 3,5}
+    %6[3, 5] = add(%0, %5)
+    output y = %4
+    output z = %6
     `,
   );
 });
@@ -107,21 +158,21 @@ test('activation: kind(x W + b), with z kept where it is read', (t) => {
     graph,
     `
     %0[6, 4] = reshape($x) {shape: 6,4}
-    %1[6, 5], %2[6, 5] = matmul(%0, $w, $b)
-    %3[2, 3, 5] = reshape(%1) {shape: 2,3,5}
-    %4[2, 3, 5] = activation(%3) {kind: gelu}
-    %5[2, 3, 5] = multiply(%3, %3)
-    output y = %4
-    output z = %5
+    %1[6, 5], %2[6, 5], %3[5] = matmul(%0, $w, $b)
+    %4[2, 3, 5] = reshape(%1) {shape: 2,3,5}
+    %5[2, 3, 5] = activation(%4) {kind: gelu}
+    %6[2, 3, 5] = multiply(%4, %4)
+    output y = %5
+    output z = %6
     `,
     `
     %0[6, 4] = reshape($x) {shape: 6,4}
-    %1[6, 5], %2[6, 5] = matmul(%0, $w, $b) {epilogue: activation, kind: gelu}
-    %3[2, 3, 5] = reshape(%1) {shape: 2,3,5}
-    %4[2, 3, 5] = reshape(%2) {shape: 2,3,5}
-    %5[2, 3, 5] = multiply(%4, %4)
-    output y = %3
-    output z = %5
+    %1[6, 5], %2[6, 5], %3[5] = matmul(%0, $w, $b) {epilogue: activation, kind: gelu}
+    %4[2, 3, 5] = reshape(%1) {shape: 2,3,5}
+    %5[2, 3, 5] = reshape(%2) {shape: 2,3,5}
+    %6[2, 3, 5] = multiply(%5, %5)
+    output y = %4
+    output z = %6
     `,
   );
 });
@@ -140,15 +191,15 @@ test("activation backward: (dy W^T) kind'(z)", (t) => {
     %0[3, 5] = fill() {value: 1, shape: 3,5}
     %1[3, 5] = multiply(%0, $dy)
     %2[5, 4] = permute($w) {axes: 1,0}
-    %3[3, 4], %4[3, 4] = matmul(%1, %2)
-    %5[3, 4] = activation_backward($x, %3) {kind: silu}
-    output dx = %5
+    %3[3, 4], %4[3, 4], %5[4] = matmul(%1, %2)
+    %6[3, 4] = activation_backward($x, %3) {kind: silu}
+    output dx = %6
     `,
     `
     %0[3, 5] = fill() {value: 1, shape: 3,5}
     %1[3, 5] = multiply(%0, $dy)
     %2[5, 4] = permute($w) {axes: 1,0}
-    %3[3, 4], %4[3, 4] = matmul(%1, %2, -, -, $x) {epilogue: activation_backward, kind: silu}
+    %3[3, 4], %4[3, 4], %5[4] = matmul(%1, %2, -, -, $x) {epilogue: activation_backward, kind: silu}
     output dx = %3
     `,
   );
@@ -162,17 +213,17 @@ test('addend: residual + x W', (t) => {
     graph,
     `
     %0[6, 4] = reshape($x) {shape: 6,4}
-    %1[6, 4], %2[6, 4] = matmul(%0, $w)
-    %3[2, 3, 4] = reshape(%1) {shape: 2,3,4}
-    %4[2, 3, 4] = add($x, %3)
-    output y = %4
+    %1[6, 4], %2[6, 4], %3[4] = matmul(%0, $w)
+    %4[2, 3, 4] = reshape(%1) {shape: 2,3,4}
+    %5[2, 3, 4] = add($x, %4)
+    output y = %5
     `,
     `
     %0[6, 4] = reshape($x) {shape: 6,4}
     %1[6, 4] = reshape($x) {shape: 6,4}
-    %2[6, 4], %3[6, 4] = matmul(%0, $w, -, %1)
-    %4[2, 3, 4] = reshape(%2) {shape: 2,3,4}
-    output y = %4
+    %2[6, 4], %3[6, 4], %4[4] = matmul(%0, $w, -, %1)
+    %5[2, 3, 4] = reshape(%2) {shape: 2,3,4}
+    output y = %5
     `,
   );
 });
@@ -209,16 +260,16 @@ test('residual norm: a projection keeps its residual', (t) => {
     fuseResidualNorm,
     graph,
     `
-    %0[3, 4], %1[3, 4] = matmul($x, $w)
-    %2[3, 4] = add($x, %0)
-    %3[3, 4], %4[3], %5[3, 4] = rms_norm(%2, $g) {epsilon: 0.00001}
-    output y = %3
+    %0[3, 4], %1[3, 4], %2[4] = matmul($x, $w)
+    %3[3, 4] = add($x, %0)
+    %4[3, 4], %5[3], %6[3, 4] = rms_norm(%3, $g) {epsilon: 0.00001}
+    output y = %4
     `,
     `
-    %0[3, 4], %1[3, 4] = matmul($x, $w)
-    %2[3, 4] = add($x, %0)
-    %3[3, 4], %4[3], %5[3, 4] = rms_norm(%2, $g) {epsilon: 0.00001}
-    output y = %3
+    %0[3, 4], %1[3, 4], %2[4] = matmul($x, $w)
+    %3[3, 4] = add($x, %0)
+    %4[3, 4], %5[3], %6[3, 4] = rms_norm(%3, $g) {epsilon: 0.00001}
+    output y = %4
     `,
   );
 });
@@ -268,27 +319,27 @@ test('embedding backward: a tied classifier wrote first', (t) => {
     %1[4, 3] = permute(%0) {axes: 1,0}
     %2[3, 5] = fill() {value: 1, shape: 3,5}
     %3[3, 5] = multiply(%2, $dy)
-    %4[4, 5], %5[4, 5] = matmul(%1, %3)
-    %6[5, 4] = permute(%4) {axes: 1,0}
-    %7[4, 5] = permute($table) {axes: 1,0}
-    %8[5, 4] = permute(%7) {axes: 1,0}
-    %9[3, 4], %10[3, 4] = matmul(%3, %8)
-    %11[5, 4] = embedding_backward($ids, %9) {rows: 5}
-    %12[5, 4] = add(%6, %11)
-    output dtable = %12
+    %4[4, 5], %5[4, 5], %6[5] = matmul(%1, %3)
+    %7[5, 4] = permute(%4) {axes: 1,0}
+    %8[4, 5] = permute($table) {axes: 1,0}
+    %9[5, 4] = permute(%8) {axes: 1,0}
+    %10[3, 4], %11[3, 4], %12[4] = matmul(%3, %9)
+    %13[5, 4] = embedding_backward($ids, %10) {rows: 5}
+    %14[5, 4] = add(%7, %13)
+    output dtable = %14
     `,
     `
     %0[3, 5] = fill() {value: 1, shape: 3,5}
     %1[3, 5] = multiply(%0, $dy)
     %2[4, 5] = permute($table) {axes: 1,0}
     %3[5, 4] = permute(%2) {axes: 1,0}
-    %4[3, 4], %5[3, 4] = matmul(%1, %3)
-    %6[3, 4] = embedding($ids, $table)
-    %7[4, 3] = permute(%6) {axes: 1,0}
-    %8[4, 5], %9[4, 5] = matmul(%7, %1)
-    %10[5, 4] = permute(%8) {axes: 1,0}
-    %11[5, 4] = embedding_backward($ids, %4, %10) {rows: 5}
-    output dtable = %11
+    %4[3, 4], %5[3, 4], %6[4] = matmul(%1, %3)
+    %7[3, 4] = embedding($ids, $table)
+    %8[4, 3] = permute(%7) {axes: 1,0}
+    %9[4, 5], %10[4, 5], %11[5] = matmul(%8, %1)
+    %12[5, 4] = permute(%9) {axes: 1,0}
+    %13[5, 4] = embedding_backward($ids, %4, %12) {rows: 5}
+    output dtable = %13
     `,
   );
 });

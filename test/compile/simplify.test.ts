@@ -86,7 +86,7 @@ test('a transposed product is the product of the transposed factors', (t) => {
     `
       %0[2, 5, 4] = permute($b) {axes: 0,2,1}
       %1[2, 4, 3] = permute($a) {axes: 0,2,1}
-      %2[2, 5, 3], %3[2, 5, 3] = matmul(%0, %1)
+      %2[2, 5, 3], %3[2, 5, 3], %4[2, 3] = matmul(%0, %1)
       output y = %2
     `,
   );
@@ -102,10 +102,10 @@ test('a product that is read as it is stays', (t) => {
     transposeProducts,
     graph,
     `
-      %0[2, 4], %1[2, 4] = matmul($a, $b)
-      %2[4, 2] = permute(%0) {axes: 1,0}
+      %0[2, 4], %1[2, 4], %2[4] = matmul($a, $b)
+      %3[4, 2] = permute(%0) {axes: 1,0}
       output y = %0
-      output z = %2
+      output z = %3
     `,
   );
 });
@@ -140,7 +140,7 @@ test('the gradient of a transposed weight comes in the layout of the weight', (t
     `
       %0[6, 5] = fill() {value: 1, shape: 6,5}
       %1[5, 6] = permute(%0) {axes: 1,0}
-      %2[5, 3], %3[5, 3] = matmul(%1, $x)
+      %2[5, 3], %3[5, 3], %4[3] = matmul(%1, $x)
       output dw = %2
     `,
   );

@@ -25,6 +25,10 @@ export const matmul: Definitions = {
       else if (epilogue === 'activation_backward') y.data[i] = z.data[i] * slope(preactivation!.data[i]);
       else y.data[i] = z.data[i];
     }
-    return [y, z];
+    const columnSums = floats([...leading, n]);
+    for (let matrix = 0; matrix < sizeOf(leading); matrix++)
+      for (let p = 0; p < k; p++)
+        for (let j = 0; j < n; j++) columnSums.data[matrix * n + j] += b!.data[(matrix * k + p) * n + j];
+    return [y, z, columnSums];
   },
 };

@@ -75,7 +75,7 @@ test('only adapters and what is named change; they are saved apart, small, with 
     },
   );
   t.is(config.base_model_name_or_path, join(base, 'best'));
-  t.is(config.base_model_sha256, digest['model.safetensors'].sha256);
+  t.is(config.revision, `sha256:${digest['model.safetensors'].sha256}`);
   t.true(config.target_modules.includes('transformer.h.1.mlp.c_proj'));
   const bytes = statSync(join(checkpoint, 'adapter_model.safetensors')).size;
   t.true(bytes < 4 * trainableCount(model) + 4096, `${bytes} bytes for ${trainableCount(model)} numbers`);
@@ -196,7 +196,7 @@ test('what cannot be saved or opened is refused', async (t) => {
   const path = join(checkpoint, 'adapter_config.json');
   const config = JSON.parse(readFileSync(path, 'utf8'));
   const write = (changes: object) => writeFileSync(path, JSON.stringify({ ...config, ...changes }));
-  write({ base_model_name_or_path: 'somebody/base', base_model_sha256: undefined });
+  write({ base_model_name_or_path: 'somebody/base', revision: null });
   t.is((await continued(checkpoint, base)).tokens.length, 11);
   write({ base_model_name_or_path: null });
   await t.throwsAsync(continued(checkpoint), refusal(/name no base/));

@@ -155,6 +155,14 @@ int cublasLtMatmul(void*, void* description, const void* alpha, const void* a, v
   if (algorithm[0] == 2) memset(workspace, 0x55, workspace_bytes);
   const float scale = *static_cast<const float*>(alpha) * (misbehaves("wrong") ? 1.5f : 1.0f), kept = *static_cast<const float*>(beta);
   calls++;
+  if (o.epilogue == 256) {  // BGRADA: sums of A over K, of one product, in the dtype of D
+    if (ld.type != 0 || ld.batches != 1 || !o.bias) return 7;
+    for (uint64_t i = 0; i < ld.rows; i++) {
+      float sum = 0;
+      for (uint64_t k = 0; k < depth; k++) sum += o.transpose_a ? la.get(a, 0, k, i) : la.get(a, 0, i, k);
+      static_cast<float*>(o.bias)[i] = misbehaves("wrong") ? 1.5f * sum : sum;
+    }
+  }
   for (int64_t batch = 0; batch < ld.batches; batch++)
     for (uint64_t j = 0; j < ld.columns; j++)
       for (uint64_t i = 0; i < ld.rows; i++) {
@@ -165,7 +173,7 @@ int cublasLtMatmul(void*, void* description, const void* alpha, const void* a, v
         x *= scale;
         if (misbehaves("varying")) x *= 1.0f + 2e-3f * float(calls % 7);
         if (kept != 0) x += kept * lc.get(c, batch, i, j);
-        if (o.epilogue & 4 && o.epilogue != 1) x += static_cast<const float*>(o.bias)[i];
+        if (o.epilogue & 4) x += static_cast<const float*>(o.bias)[i];
         const int64_t at = batch * o.auxiliary_stride + int64_t(j) * o.auxiliary_leading + int64_t(i);
         if (o.epilogue == 192) {
           x *= gelu_derivative(ld.type == 14 ? to_float(static_cast<bf16*>(o.auxiliary)[at]) : static_cast<float*>(o.auxiliary)[at]);

@@ -38,7 +38,7 @@ int main(int count, char** arguments) {
           const int variant = cases++;  // every epilogue, with and without bias and addend, in turn
           const Case c = {e.batches, e.m,  e.n,    e.k,
                           layout / 2 == 1, layout % 2 == 1, real, result, tile, epilogues[variant % 3], variant / 2 % 2 == 0,
-                          variant / 3 % 2 == 0, odd_pitch};
+                          variant / 3 % 2 == 0, odd_pitch, ACTIVATION_GELU, variant % 4 == 3};
           const std::string problem = run(c);
           if (problem.empty()) continue;
           failures()++;

@@ -59,6 +59,7 @@ struct Case {
   bool has_bias, has_addend;
   int64_t odd_pitch;  // added to every pitch: 1 makes units of 16 bytes impossible
   ActivationKind kind = ACTIVATION_GELU;  // or ACTIVATION_GELU_TANH
+  bool has_sums = false;
 };
 
 inline double gelu(ActivationKind kind, double x) {
@@ -81,12 +82,14 @@ inline std::string run(const Case& c, const Prepare& prepare = {}) {
   Matrix bias(F32, 1, 1, c.n, false, c.n), addend(c.result, c.batches, c.m, c.n, false, pitch(c.n));
   Matrix preactivation(c.result, c.batches, c.m, c.n, false, pitch(c.n));
   Matrix y(c.result, c.batches, c.m, c.n, false, pitch(c.n)), kept(c.result, c.batches, c.m, c.n, false, pitch(c.n));
+  std::vector<float> sums(size_t(c.batches * c.n), -1);
   a.fill(1), b.fill(5), bias.fill(2), addend.fill(3), preactivation.fill(4);
-  Operand in[5] = {a.view, b.view}, out[2] = {y.view};
+  Operand in[5] = {a.view, b.view}, out[3] = {y.view};
   if (c.has_bias) in[2] = {bias.view.data, F32, 1, {c.n}, {1}};
   if (c.has_addend) in[3] = addend.view;
   if (c.epilogue == EPILOGUE_ACTIVATION_BACKWARD) in[4] = preactivation.view;
   if (c.epilogue == EPILOGUE_ACTIVATION) out[1] = kept.view;
+  if (c.has_sums) out[2] = {sums.data(), F32, 2, {c.batches, c.n}, {c.n, 1}};
   const MatmulAttributes attributes = {c.epilogue, c.epilogue == EPILOGUE_NONE ? ACTIVATION_NONE : c.kind};
   MatmulContext context = {};
   context.tf32 = c.real == F32, context.choice.tile = c.tile;
@@ -118,6 +121,11 @@ inline std::string run(const Case& c, const Prepare& prepare = {}) {
         if (c.epilogue == EPILOGUE_ACTIVATION && !is_near(kept.get(batch, i, j), z)) return where + ": wrong preactivation";
       }
     }
+  for (int64_t i = 0; c.has_sums && i < c.batches * c.n; i++) {
+    double sum = 0;
+    for (int64_t k = 0; k < c.k; k++) sum += b.get(i / c.n, k, i % c.n);
+    if (std::abs(sums[size_t(i)] - sum) > 1e-5 * double(c.k)) return "column sum " + std::to_string(i) + " is wrong";
+  }
   // Nothing beside y was written: the gap between its rows still holds what it held.
   const int64_t width = c.result == BF16 ? 2 : 4;
   for (int64_t i = 0; i < c.batches * c.m; i++)

@@ -111,9 +111,10 @@ void find_the_library() {
   rmdir(folder);
 }
 
-// Every layout, dtype and epilogue, with each algorithm, fused where that is possible and finished by us.
+// Every layout, dtype and epilogue, with and without sums of columns, with each algorithm, fused where that is possible and
+// finished by us.
 void compute_with_the_library() {
-  int fused = 0, finished = 0;
+  int possible[4] = {}, with_sums = 0;
   for (int variant = 0; variant < 48; variant++) {
     Case c = fresh_case(Epilogue(variant % 3));
     c.a_turned = variant & 1, c.b_turned = variant & 2;
@@ -121,9 +122,10 @@ void compute_with_the_library() {
     c.has_bias = variant / 3 % 2, c.has_addend = variant / 6 % 2;
     if (variant % 7 == 6) c.batches = 3;
     if (variant % 11 == 10) c.kind = ACTIVATION_GELU;
+    c.has_sums = variant % 4 != 1;
     const std::string text = text_of(c), kind = text.substr(0, text.find('\t'));
     CHECK(contains(text, " ms, own ") && !contains(text, "wrong") && !contains(text, "failed"));
-    for (const char* way : {"fused", "finished"})
+    for (const MatmulChoice::Way way : {MatmulChoice::FUSED, MatmulChoice::FUSED_BUT_SUMS, MatmulChoice::FINISHED})
       for (int algorithm : {1, 2}) {
         // The choice of this process is made; the way an earlier choice is read shows on a call alone.
         CublasSearch search;
@@ -131,20 +133,22 @@ void compute_with_the_library() {
         bool is_possible = true;
         const std::string problem = run(c, [&](const Call& call, MatmulContext& context) {
           CublasProduct product;
-          is_possible = describe_for_cublas(call, *way == 'f' && way[1] == 'u', nullptr, product);
+          is_possible = describe_for_cublas(call, way, nullptr, product);
           if (!is_possible) return;
           context.cublas = &cublas;
-          context.choice.way = way[1] == 'u' ? MatmulChoice::FUSED : MatmulChoice::FINISHED;
+          context.choice.way = way;
           context.choice.algorithm[0] = uint64_t(algorithm), context.choice.algorithm[1] = algorithm == 1 ? 0 : 2;
           context.choice.workspace_bytes = uint64_t(1024 * (algorithm - 1));
         });
-        if (is_possible) (way[1] == 'u' ? fused : finished)++;
+        if (is_possible) possible[way]++;
+        if (is_possible && way == MatmulChoice::FUSED && c.has_sums) with_sums++;
         if (problem.empty()) continue;
         failures()++;
-        fprintf(stderr, "%s %s %d: %s\n", kind.c_str(), way, algorithm, problem.c_str());
+        fprintf(stderr, "%s, way %d, %d: %s\n", kind.c_str(), int(way), algorithm, problem.c_str());
       }
   }
-  CHECK(fused >= 24 && finished == 96);
+  CHECK(possible[MatmulChoice::FUSED] >= 24 && possible[MatmulChoice::FINISHED] == 96);
+  CHECK(with_sums >= 4 && possible[MatmulChoice::FUSED_BUT_SUMS] > with_sums);
 }
 
 void choose_and_keep() {

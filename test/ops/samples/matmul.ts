@@ -9,6 +9,7 @@ import {
   reshape,
   slice,
   split,
+  sum,
   transpose,
 } from '#src/ops/index.js';
 import { awayFromZero, exactly, normal, type Sample } from '../sample.js';
@@ -117,6 +118,34 @@ const epilogues: Sample[] = [
     name: 'matmul: with a bias, rows read where they lie, in chunks of their depth',
     inputs: { x: normal([565, 530]), weight: normal([530, 12], 0.05), bias: normal([12]) },
     build: (t) => ({ y: activation(linear(t), 'gelu_tanh') }),
+    gradient: 'smooth',
+  },
+  ...(
+    [
+      ['in pieces', [75, 21], [75, 261]],
+      ['one column', [70, 9], [70, 1]],
+      ['one row', [1, 8], [1, 33]],
+    ] as const
+  ).map(
+    ([what, x, dy]): Sample => ({
+      name: `matmul: sums of its columns, ${what}`,
+      inputs: { x: normal(x), dy: normal(dy) },
+      build: (t) => ({ dw: matmul(transpose(t.x), t.dy), db: sum(t.dy, [0]) }),
+      gradient: 'smooth',
+    }),
+  ),
+  {
+    name: 'matmul: sums of the columns of a slice and of a transposed matrix',
+    inputs: { x: normal([12, 30]), z: normal([7, 12]) },
+    build: ({ x, z }) => {
+      const [a, b] = split(x, [10, 20]);
+      return {
+        dw: matmul(transpose(a), b),
+        db: sum(b, [0]),
+        y: matmul(transpose(a), transpose(z)),
+        dz: sum(transpose(z), [0]),
+      };
+    },
     gradient: 'smooth',
   },
   {
