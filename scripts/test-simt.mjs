@@ -74,7 +74,9 @@ for (const { name, sanitize, flops, products, seeds, faults } of KINDS) {
   // Every product is then timed against the library's at first.
   if (sanitize === '') {
     const library = { ...env, HEDDLE_CUBLAS: program('fakeCublas.so') };
-    tally.check(`samples with a library of matrix products (${name})`, () => runSamples(flops / 100, library));
+    tally.check(`samples with a library of matrix products (${name})`, () =>
+      runSamples(flops / 100, library),
+    );
   }
   tally.check(`attention in bf16 (${name})`, () =>
     runProgram(program('attention'), [String(products)], { seconds: SECONDS, env }),
