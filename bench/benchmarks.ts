@@ -1,0 +1,22 @@
+import type { BenchOptions } from './commandLine.js';
+import { benchFeatures, defaultFeaturesBenchOptions } from './features.js';
+import { benchMemory } from './memory.js';
+import { benchSoak } from './soak.js';
+import { benchStep } from './step.js';
+import { benchTokenizer, defaultTokenizerBenchOptions } from './tokenizer.js';
+
+export type Benchmark = (options: BenchOptions) => Promise<object>;
+
+/** What was given of the options of a benchmark over its own data. */
+const given = ({ data, rounds }: BenchOptions) => ({
+  ...(data !== undefined && { data }),
+  ...(rounds !== undefined && { rounds }),
+});
+
+export const benchmarks: Readonly<Record<string, Benchmark>> = {
+  step: benchStep,
+  soak: ({ steps = 20_000, threads }) => benchSoak({ steps, threads }),
+  memory: benchMemory,
+  features: (options) => benchFeatures({ ...defaultFeaturesBenchOptions, ...given(options) }),
+  tokenizer: (options) => benchTokenizer({ ...defaultTokenizerBenchOptions, ...given(options) }),
+};
