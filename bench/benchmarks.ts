@@ -1,5 +1,6 @@
 import type { BenchOptions } from './commandLine.js';
 import { benchFeatures, defaultFeaturesBenchOptions } from './features.js';
+import { benchGemm } from './gemm.js';
 import { benchMemory } from './memory.js';
 import { benchSoak } from './soak.js';
 import { benchStep } from './step.js';
@@ -15,6 +16,7 @@ const given = ({ data, rounds }: BenchOptions) => ({
 
 export const benchmarks: Readonly<Record<string, Benchmark>> = {
   step: benchStep,
+  gemm: benchGemm,
   soak: ({ steps = 20_000, threads }) => benchSoak({ steps, threads }),
   memory: benchMemory,
   features: (options) => benchFeatures({ ...defaultFeaturesBenchOptions, ...given(options) }),

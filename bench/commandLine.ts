@@ -89,3 +89,15 @@ export function chosenOf<Item extends { readonly name: string }>(
   }
   return all.filter(({ name }) => (chosen ?? usual).includes(name));
 }
+
+/** The same of bare names. */
+export const chosenNames = <Name extends string>(
+  flag: string,
+  chosen: readonly string[] | undefined,
+  all: readonly Name[],
+): Name[] =>
+  chosenOf(
+    flag,
+    chosen,
+    all.map((name) => ({ name })),
+  ).map(({ name }) => name);

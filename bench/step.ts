@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Precision } from '#src/shape/dtype.js';
 import { Stepper } from '#src/train/stepper.js';
-import { type BenchOptions, chosenOf } from './commandLine.js';
+import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine, median, type Spread, spreadOf } from './machine.js';
-import { stepPeers } from './peers/index.js';
+import { type RunningPeer, stepPeers } from './peers/index.js';
 import { checkSameLoss, writeStart } from './peers/sameStart.js';
-import type { Absent, ServedPeer } from './peers/servedPeer.js';
+import type { Absent } from './peers/served.js';
 import { caseOptions, type TrainingCase, timeSteps, trainingCases } from './trainingCase.js';
 
 /** A peer's times in seconds; a ratio above 1 says how many times as long as ours. */
@@ -31,7 +31,7 @@ const precisions: readonly Precision[] = ['float32', 'bf16'];
 const defaultRounds = 5;
 
 interface Side {
-  readonly peer: ServedPeer;
+  readonly peer: RunningPeer;
   readonly mostSteps: number | undefined;
   readonly seconds: number[];
 }
@@ -96,18 +96,10 @@ export async function measureStep(
 /** All chosen cases in all chosen precisions; without a choice those of the table in docs/performance.md. */
 export async function benchStep(options: BenchOptions) {
   const shapes = chosenOf('cases', options.cases, trainingCases, ['d128', 'd384', 'd512']);
-  const names = chosenOf(
-    'peers',
-    options.peers,
-    Object.keys(stepPeers).map((name) => ({ name })),
-  ).map(({ name }) => name);
-  const chosen = chosenOf(
-    'precisions',
-    options.precisions,
-    precisions.map((name) => ({ name })),
-  );
+  const names = chosenNames('peers', options.peers, Object.keys(stepPeers));
+  const chosen = chosenNames('precisions', options.precisions, precisions);
   const cases: StepResult[] = [];
-  for (const { name: precision } of chosen)
+  for (const precision of chosen)
     for (const shape of shapes) cases.push(await measureStep(shape, precision, names, options));
   return { machine: machine(), cases };
 }

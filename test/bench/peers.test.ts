@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import { openSafetensors } from '#src/checkpoint/safetensors.js';
 import { Stepper } from '#src/train/stepper.js';
-import { stepPeers } from '../../bench/peers/index.js';
+import { type RunningPeer, startPeer, stepPeers } from '../../bench/peers/index.js';
 import { checkSameLoss, writeStart } from '../../bench/peers/sameStart.js';
-import { type ServedPeer, servePeer } from '../../bench/peers/servedPeer.js';
 import { caseOptions, trainingCases } from '../../bench/trainingCase.js';
 
 const tiny = trainingCases.find(({ name }) => name === 'tiny')!;
@@ -17,7 +16,7 @@ async function peerOf(t: { teardown(body: () => void): void }, program: string) 
   t.teardown(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'peer.mjs');
   writeFileSync(file, program);
-  return servePeer(process.execPath, [file]);
+  return startPeer(process.execPath, [file]);
 }
 
 test('a peer says it is ready, makes steps and ends', async (t) => {
@@ -29,7 +28,7 @@ test('a peer says it is ready, makes steps and ends', async (t) => {
        const count = Number(line.split(' ')[1]);
        console.log(JSON.stringify({ seconds: Array.from({ length: count }, (_, step) => step) }));
      }`,
-  )) as ServedPeer;
+  )) as RunningPeer;
   t.deepEqual([peer.version, peer.loss], ['1', 2]);
   t.deepEqual(await peer.time(3), [0, 1, 2]);
   t.deepEqual(await peer.time(1), [0]);
@@ -39,15 +38,15 @@ test('a peer says it is ready, makes steps and ends', async (t) => {
 test('a peer that is absent says why', async (t) => {
   t.deepEqual(await peerOf(t, `console.log('{"absent": "not installed"}')`), { absent: 'not installed' });
   t.regex(((await peerOf(t, '')) as { absent: string }).absent, /ended without a word$/);
-  t.regex(((await servePeer('no-such-program', [])) as { absent: string }).absent, /ENOENT/);
+  t.regex(((await startPeer('no-such-program', [])) as { absent: string }).absent, /ENOENT/);
 });
 
 test('a peer that ends in the middle is an error', async (t) => {
   const peer = (await peerOf(
     t,
     `console.log('{"ready": true}'); process.stdin.once('data', () => process.exit());`,
-  )) as ServedPeer;
-  await t.throwsAsync(peer.time(1), { message: /ended during its steps/ });
+  )) as RunningPeer;
+  await t.throwsAsync(peer.time(1), { message: /ended when it was asked to step 1$/ });
 });
 
 test('peers that are too slow for a case, or have no bf16, say so', (t) => {
