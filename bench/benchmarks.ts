@@ -2,6 +2,7 @@ import type { BenchOptions } from './commandLine.js';
 import { benchFeatures, defaultFeaturesBenchOptions } from './features.js';
 import { benchGemm } from './gemm.js';
 import { benchMemory } from './memory.js';
+import { benchOverhead } from './overhead.js';
 import { benchSoak } from './soak.js';
 import { benchStep } from './step.js';
 import { benchTokenizer, defaultTokenizerBenchOptions } from './tokenizer.js';
@@ -17,6 +18,7 @@ const given = ({ data, rounds }: BenchOptions) => ({
 export const benchmarks: Readonly<Record<string, Benchmark>> = {
   step: benchStep,
   gemm: benchGemm,
+  overhead: benchOverhead,
   soak: ({ steps = 20_000, threads }) => benchSoak({ steps, threads }),
   memory: benchMemory,
   features: (options) => benchFeatures({ ...defaultFeaturesBenchOptions, ...given(options) }),
