@@ -1,8 +1,11 @@
+import { benchAttention } from './attention.js';
 import type { BenchOptions } from './commandLine.js';
 import { benchFeatures, defaultFeaturesBenchOptions } from './features.js';
 import { benchGemm } from './gemm.js';
+import { benchGenerate } from './generate.js';
 import { benchMemory } from './memory.js';
 import { benchOverhead } from './overhead.js';
+import { benchScaling } from './scaling.js';
 import { benchSoak } from './soak.js';
 import { benchStep } from './step.js';
 import { benchTokenizer, defaultTokenizerBenchOptions } from './tokenizer.js';
@@ -19,8 +22,11 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = {
   step: benchStep,
   gemm: benchGemm,
   overhead: benchOverhead,
-  soak: ({ steps = 20_000, threads }) => benchSoak({ steps, threads }),
   memory: benchMemory,
+  generate: benchGenerate,
+  attention: benchAttention,
+  scaling: benchScaling,
+  soak: ({ steps = 20_000, threads }) => benchSoak({ steps, threads }),
   features: (options) => benchFeatures({ ...defaultFeaturesBenchOptions, ...given(options) }),
   tokenizer: (options) => benchTokenizer({ ...defaultTokenizerBenchOptions, ...given(options) }),
 };

@@ -8,7 +8,8 @@ import { Session } from '#src/runtime/session.js';
 import { dtypeBytes, type Precision } from '#src/shape/dtype.js';
 import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine, median, type Spread, spreadOf } from './machine.js';
-import { type GemmPeer, gemmPeers, measuredPeak, type Product } from './peers/gemm.js';
+import { measuredPeak } from './peers/compiled.js';
+import { type GemmPeer, gemmPeers, type Product } from './peers/gemm.js';
 import type { Absent } from './peers/served.js';
 import { type TrainingCase, trainingCases } from './trainingCase.js';
 

@@ -1,9 +1,7 @@
 // The libraries that our matrix product is held against: small C++ programs, compiled when they are asked for.
-import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, statSync } from 'node:fs';
-import { promisify } from 'node:util';
 import type { Precision } from '#src/shape/dtype.js';
 import { median } from '../machine.js';
+import { compiled } from './compiled.js';
 import { type Absent, type Served, serve } from './served.js';
 
 /** y [m, n] = a b, where a lies as [k, m] and b as [n, k] if they are transposed. */
@@ -25,33 +23,6 @@ export interface GemmPeer {
   /** Seconds of each of `count` products. */
   time(product: Product, precision: Precision, count: number): Promise<number[]>;
   close(): void;
-}
-
-const sources = 'bench/peers/gemm';
-const binaries = 'build/bench';
-const run = promisify(execFile);
-
-/** Compiles a program unless that was done; resolves to its path, or why it cannot be had. */
-async function compiled(
-  name: string,
-  flags: readonly string[],
-  debianPackage: string,
-): Promise<string | Absent> {
-  const [source, binary] = [`${sources}/${name}.cc`, `${binaries}/${name}`];
-  const changed = Math.max(...[source, `${sources}/serve.h`].map((file) => statSync(file).mtimeMs));
-  if (existsSync(binary) && statSync(binary).mtimeMs > changed) return binary;
-  mkdirSync(binaries, { recursive: true });
-  try {
-    await run(process.env.CXX ?? 'g++', ['-std=c++17', '-O3', source, '-o', binary, ...flags]);
-    return binary;
-  } catch (error) {
-    const { code, stderr = '' } = error as { code?: string; stderr?: string };
-    if (code === 'ENOENT') return { absent: 'there is no C++ compiler (apt-get install g++)' };
-    if (/No such file|cannot find -l/.test(stderr)) {
-      return { absent: `a library is missing (apt-get install ${debianPackage})` };
-    }
-    throw error;
-  }
 }
 
 type Running = Served<{ version: string }>;
@@ -109,9 +80,3 @@ export const gemmPeers: Readonly<Record<string, (threads: number) => Promise<Gem
   openblas,
   onednn,
 };
-
-/** GFLOP/s of a loop of independent multiply-adds on that many threads; bf16 where the processor has them. */
-export async function measuredPeak(threads: number): Promise<{ float32: number; bf16?: number } | Absent> {
-  const binary = await compiled('peak', ['-pthread'], 'g++');
-  return typeof binary === 'string' ? JSON.parse((await run(binary, [String(threads)])).stdout) : binary;
-}

@@ -69,6 +69,14 @@ def keep_memory():
         mallopt(mmap_threshold, 2**30)
 
 
+def peak_bytes():
+    """The largest resident size of this process since it began."""
+    if sys.platform == 'linux':
+        with open('/proc/self/status') as status:
+            return next(1024 * int(line.split()[1]) for line in status if line.startswith('VmHWM'))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
+
 class Block(nn.Module):
     def __init__(self, hidden, heads):
         super().__init__()
@@ -207,7 +215,7 @@ def measure(training, warmup_losses):
         'steps': case.steps,
         'lossFirst': (warmup_losses + losses)[0],
         'lossLast': losses[-1],
-        'peakBytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024),
+        'peakBytes': peak_bytes(),
         **setting(case),
     }
 
