@@ -30,3 +30,6 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = {
   features: (options) => benchFeatures({ ...defaultFeaturesBenchOptions, ...given(options) }),
   tokenizer: (options) => benchTokenizer({ ...defaultTokenizerBenchOptions, ...given(options) }),
 };
+
+/** What `all` runs. */
+export const timedBenchmarks = ['step', 'gemm', 'overhead', 'memory', 'generate', 'attention', 'scaling'];

@@ -6,7 +6,7 @@ import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine, spreadOf } from './machine.js';
 import { caseOptions, type TrainingCase, timeSteps, trainingCases } from './trainingCase.js';
 
-const defaultRounds = 3;
+const defaultRounds = 1;
 
 async function measure(shape: TrainingCase, precision: Precision, threads: number, rounds: number) {
   const options = caseOptions(shape, { threads, precision });
