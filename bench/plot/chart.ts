@@ -6,7 +6,7 @@ export interface Bars {
   readonly title: string;
   readonly yLabel: string;
   readonly groups: readonly string[];
-  /** Values by group; undefined where a series has none. `labels` stand above the bars in place of the values. */
+  /** Values by group; undefined where a series has none. `labels`, of one line or more, stand above the bars in place of the values. */
   readonly series: readonly {
     readonly name: string;
     readonly values: readonly (number | undefined)[];
@@ -83,7 +83,7 @@ function drawBars(chart: Bars): string[] {
   const values = [...series.flatMap((each) => each.values), ...levels.map(({ value }) => value)].filter(
     (value) => value !== undefined,
   );
-  const ticks = isLogarithmic ? logTicks(values) : linearTicks(values);
+  const ticks = isLogarithmic ? logTicks([...values, 2 * Math.max(...values)]) : linearTicks(values); // room for labels
   const y = scaleOf([ticks[0], ticks.at(-1)!], [inside.bottom, inside.top], isLogarithmic);
   const groupWidth = (inside.right - inside.left) / groups.length;
   const barWidth = Math.min(60, (groupWidth * 0.86) / series.length);
@@ -99,8 +99,11 @@ function drawBars(chart: Bars): string[] {
       const size = `width="${fixed(barWidth - 2)}" height="${fixed(inside.bottom - top)}"`;
       const text = labels?.[place] ?? numberText(value);
       parts.push(
-        `<rect x="${fixed(left + 1)}" y="${fixed(top)}" ${size} fill="${colours[index % colours.length]}"><title>${escaped(`${name}, ${group}: ${text}`)}</title></rect>`,
-        write(left + barWidth / 2, top - 4, text, 'middle', 'small'),
+        `<rect x="${fixed(left + 1)}" y="${fixed(top)}" ${size} fill="${colours[index % colours.length]}"><title>${escaped(`${name}, ${group}: ${text.replace('\n', ', ')}`)}</title></rect>`,
+        ...text
+          .split('\n')
+          .reverse()
+          .map((part, above) => write(left + barWidth / 2, top - 4 - 11 * above, part, 'middle', 'small')),
       );
     });
   });

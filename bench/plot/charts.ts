@@ -39,8 +39,7 @@ function step({ cases }: Result<typeof benchStep>): Chart[] {
       values: found.map((peer) => peer && milliseconds(peer.median)),
       labels: found.map(
         (peer) =>
-          peer &&
-          `${numberText(milliseconds(peer.median))} (${peer.ratio.toFixed(peer.ratio < 10 ? 2 : 0)}x)`,
+          peer && `${numberText(milliseconds(peer.median))}\n${peer.ratio.toFixed(peer.ratio < 10 ? 2 : 0)}x`,
       ),
     };
   });
