@@ -35,5 +35,11 @@ const defaults: Readonly<Record<ScalarName, number>> = {
 
 /** The scalars of a run as native code reads them; what is not given keeps its default. */
 export function encodeScalars(values: Partial<Record<ScalarName, number>>): Float64Array {
-  return Float64Array.from(scalars, (name) => values[name] ?? defaults[name]);
+  // A loop, since this is done for every step and `from` with a function takes three times as long.
+  const encoded = new Float64Array(scalars.length);
+  for (let index = 0; index < scalars.length; index++) {
+    const name = scalars[index];
+    encoded[index] = values[name] ?? defaults[name];
+  }
+  return encoded;
 }

@@ -51,14 +51,14 @@ export class Outputs {
 
 /** A program in a session, with the memory its inputs are gathered in. */
 export class LoadedProgram {
-  private readonly staging: ArrayBuffer;
+  private readonly staging: Uint8Array;
 
   private constructor(
     private readonly session: Session,
     private readonly id: number,
     private readonly description: ProgramDescription,
   ) {
-    this.staging = new ArrayBuffer(description.inputBytes);
+    this.staging = new Uint8Array(description.inputBytes);
   }
 
   /** Loads programs together, so that the session's memory is sized once. */
@@ -78,7 +78,7 @@ export class LoadedProgram {
   input<Type extends DType = 'i32'>(name: string): Numbers<Type> {
     const field = this.description.inputs.find((candidate) => candidate.name === name);
     if (!field) throw new TypeError(`the program has no input ${name}`);
-    return numbersIn(this.staging, field) as Numbers<Type>;
+    return numbersIn(this.staging.buffer, field) as Numbers<Type>;
   }
 
   /** Copies the arrays of a batch to the inputs of their names. */
@@ -86,19 +86,19 @@ export class LoadedProgram {
     for (const field of this.description.inputs) {
       const values = arrays[field.name];
       if (!values) throw new TypeError(`the batch has no array ${field.name}`);
-      numbersIn(this.staging, field).set(values);
+      numbersIn(this.staging.buffer, field).set(values);
     }
   }
 
   async run(scalars: Float64Array): Promise<Outputs> {
     const block = new ArrayBuffer(this.description.outputBytes);
-    await this.session.run(this.id, new Uint8Array(this.staging), scalars, new Uint8Array(block));
+    await this.session.run(this.id, this.staging, scalars, new Uint8Array(block));
     return new Outputs(this.description.outputs, block);
   }
 
   /** Runs the program and gives the seconds that each of its instructions took. */
   profile(scalars: Float64Array): Promise<Float64Array> {
     const outputs = new Uint8Array(this.description.outputBytes);
-    return this.session.profile(this.id, new Uint8Array(this.staging), scalars, outputs);
+    return this.session.profile(this.id, this.staging, scalars, outputs);
   }
 }
