@@ -34,6 +34,8 @@ export const profile = defineCommand({
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       labelSmoothing: settings.labelSmoothing,
+      precision: settings.precision,
+      recompute: settings.recompute,
       seed: settings.seed,
       device: settings.device as Device,
       threads: settings.threads,

@@ -1,4 +1,5 @@
 import type { InstructionCost } from '../compile/index.js';
+import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { DecoderConfig } from '../models/config.js';
 import { Decoder } from '../models/decoder.js';
 import { initialValues } from '../models/initialize.js';
@@ -8,6 +9,7 @@ import { encodeScalars } from '../ops/scalars.js';
 import { RandomStream } from '../random/stream.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions, type SessionStats } from '../runtime/session.js';
+import type { Precision } from '../shape/dtype.js';
 import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
 
@@ -18,6 +20,10 @@ export interface ProfileOptions extends SessionOptions {
   readonly optimizer: OptimizerSettings;
   readonly clip: ClipSettings;
   readonly labelSmoothing?: number;
+  /** Default: float32. */
+  readonly precision?: Precision;
+  /** Recomputes activations block by block, as in training. Default: false. */
+  readonly recompute?: boolean;
   readonly seed: number;
   /** Which program of a run to take. */
   readonly program: TrainingProgram;
@@ -41,7 +47,8 @@ export interface Profile {
 
 /** Times every instruction of a program of a training run, on random tokens. */
 export async function profile(options: ProfileOptions): Promise<Profile> {
-  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing, seed, runs } = options;
+  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing, precision, seed, runs } =
+    options;
   const model = new Decoder(config);
   const table = parameterTable(model);
   const builder = new ProgramBuilder(table, {
@@ -51,6 +58,8 @@ export async function profile(options: ProfileOptions): Promise<Profile> {
     rows: batchSize,
     optimizer,
     clip,
+    precision,
+    compile: { recompute: options.recompute },
   });
   const program = builder.build(options.program);
   const session = Session.open({ device: options.device, threads: options.threads });
@@ -59,6 +68,7 @@ export async function profile(options: ProfileOptions): Promise<Profile> {
     for (const { entry, values } of initialValues(model, table, seed)) {
       await session.write('parameters', entry.slot.offset, values);
     }
+    await new ParameterMirror(session, table, precision ?? 'float32').refresh();
     await session.write('optimizerState', builder.slots.blocks.offset, table.blocks);
     const tokens = new RandomStream(seed);
     for (const { name } of program.inputs) {
