@@ -1,4 +1,5 @@
 import type { BpeDefinition } from './bpeDefinition.js';
+import { Composer } from './composer.js';
 import type { TokenIds } from './ids.js';
 import { Sections } from './sections.js';
 import { type SpecialTokens, specialTokensByContent } from './specialTokens.js';
@@ -13,7 +14,7 @@ import {
 import { bpeTokenizerJson } from './tokenizerJsonWriter.js';
 import { WordEncoder } from './wordEncoder.js';
 
-/** Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019): any text, and back again to the byte. */
+/** Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019): any text, and back again to the byte (as composed, where it is). */
 export class BpeTokenizer implements Tokenizer {
   readonly kind = 'bpe';
   readonly unit = 'character';
@@ -45,8 +46,9 @@ export class BpeTokenizer implements Tokenizer {
 
   encoder(): StreamEncoder {
     const sections = new Sections(this.definition, this.#words);
+    const composer = this.definition.composes ? new Composer() : undefined;
     const take = (text: string, last: boolean): TokenIds => {
-      sections.write(text, last);
+      sections.write(composer ? composer.write(text, last) : text, last);
       return this.#words.take(this.vocabSize);
     };
     return { write: (text) => take(text, false), end: () => take('', true) };

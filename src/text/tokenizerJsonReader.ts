@@ -24,10 +24,17 @@ const merge = v.union([
   v.pipe(v.array(content), v.length(2)),
 ]);
 const part = v.nullish(v.looseObject({ type: v.string() }));
+const composition = v.object({ type: v.literal('NFC') });
+const normalizer = v.nullish(
+  v.union(
+    [composition, v.object({ type: v.literal('Sequence'), normalizers: v.array(composition) })],
+    'is not supported; only files without one, or with NFC, are',
+  ),
+);
 
 const file = v.object({
   added_tokens: addedTokens,
-  normalizer: part,
+  normalizer,
   pre_tokenizer: part,
   model: v.variant('type', [
     v.object({
@@ -54,9 +61,7 @@ export function readTokenizerJson(value: unknown): Tokenizer {
   const kind = (value as { model?: { type?: unknown } | null }).model?.type;
   if (kind === 'WordPiece' || kind === 'Unigram') return readSubwordJson(value);
   const whole = checked(file, value);
-  const { normalizer, added_tokens, model } = whole;
-  if (normalizer)
-    refuse(`normalizer ${normalizer.type.slice(0, 40)} is not supported; only files without one are`);
+  const { added_tokens, model } = whole;
   const single = added_tokens.find((token) => token.single_word);
   if (single)
     refuse(
@@ -67,7 +72,7 @@ export function readTokenizerJson(value: unknown): Tokenizer {
 }
 
 function bpe(
-  { added_tokens, pre_tokenizer, model }: File,
+  { added_tokens, normalizer, pre_tokenizer, model }: File,
   names: readonly (string | undefined)[],
 ): Tokenizer {
   if (model.type !== 'BPE') return refuse('model: BPE expected');
@@ -92,9 +97,19 @@ function bpe(
   if (bytes.size < 256)
     refuse(`vocab has tokens for ${bytes.size} of the 256 bytes; it is no byte-level vocabulary`);
   const addedTokens: AddedToken[] = [...added.values()].map(({ single_word: _, ...token }) => token);
-  const ignoreMerges = model.ignore_merges ?? false;
-  return new BpeTokenizer({ tokens, merges, addedTokens, pattern, addPrefixSpace, ignoreMerges });
+  return new BpeTokenizer({
+    tokens,
+    merges,
+    addedTokens,
+    pattern,
+    composes: composesBy(normalizer),
+    addPrefixSpace,
+    ignoreMerges: model.ignore_merges ?? false,
+  });
 }
+
+const composesBy = (normalizer: File['normalizer']): boolean =>
+  normalizer?.type === 'NFC' || (normalizer?.type === 'Sequence' && normalizer.normalizers.length > 0);
 
 const byteLevelSchema = v.object({
   type: v.literal('ByteLevel'),
@@ -134,10 +149,11 @@ function splitOf(preTokenizer: unknown): { pattern: SplitPattern; addPrefixSpace
 }
 
 function words(
-  { added_tokens, pre_tokenizer, model }: File,
+  { added_tokens, normalizer, pre_tokenizer, model }: File,
   names: readonly (string | undefined)[],
 ): Tokenizer {
   if (model.type !== 'WordLevel') return refuse('model: WordLevel expected');
+  if (composesBy(normalizer)) refuse('normalizer of a WordLevel model is not supported');
   if (pre_tokenizer?.type !== 'WhitespaceSplit')
     refuse('pre_tokenizer of a WordLevel model must be WhitespaceSplit; others are not supported');
   const missing = names.indexOf(undefined);
