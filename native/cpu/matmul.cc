@@ -96,6 +96,11 @@ struct Block {
 
   // The chunk's part of a line that begins at K = 0.
   LinesOf<T> chunk_of(LinesOf<T> lines, int64_t line) const { return from(lines, line, start * PanelOf<T>::DEPTH); }
+  // One of two halves of the chunk's part of TILE_COLUMNS lines, as cache lines side by side or, of pairs, one after the other.
+  LinesOf<T> half_of(LinesOf<T> lines, int64_t line, int64_t half) const {
+    return PanelOf<T>::DEPTH == 1 ? chunk_of(lines, line + half * CACHE_LINE)
+                                  : from(lines, line, start * PanelOf<T>::DEPTH + half * depth);
+  }
   int64_t elements() const { return smaller(depth * PanelOf<T>::DEPTH, p.k - start * PanelOf<T>::DEPTH); }
 
   // One tile: adds the chunk's product, and finishes it after the last. Where the columns are so few that it is `narrow` the
@@ -166,7 +171,7 @@ void by_columns(const Block<T>& block, typename PanelOf<T>::Word* b_panel) {
       // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
       Lines ahead = along(block.a_panel(i));
       if (j + 1 < block.column_end && i < block.row_begin + 2)
-        ahead = ahead_of(block.chunk_of(p.b, column + TILE_COLUMNS + (i - block.row_begin) * CACHE_LINE));
+        ahead = ahead_of(block.half_of(p.b, column + TILE_COLUMNS, i - block.row_begin));
       else if (j + 1 == block.column_end && !block.last && p.a.line_stride == 1)
         ahead = ahead_of(from(p.a, block.rows.start(i), (block.start + block.depth) * PanelOf<T>::DEPTH));
       block.multiply(i, j, b, narrow, ahead);
