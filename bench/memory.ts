@@ -1,10 +1,13 @@
-// Two shapes that would not fit if attention kept its T x T matrix or the classifier all its logits: planned and run.
+// What training holds beside PyTorch. And two shapes that would not fit if attention kept its T x T matrix or the classifier all its logits: planned and run.
 import { planTraining } from '#src/inspect/plan.js';
 import { Decoder } from '#src/models/decoder.js';
 import { causal } from '#src/objectives/causal.js';
+import type { Precision } from '#src/shape/dtype.js';
 import { adamw } from '#src/train/optimizer.js';
+import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine } from './machine.js';
-import { stepperOf, type TrainingCase, timeSteps } from './trainingCase.js';
+import { stepperOf, type TrainingCase, timeSteps, trainingCases } from './trainingCase.js';
+import { trainingMemory } from './trainingMemory.js';
 
 const shapes: readonly TrainingCase[] = [
   { name: 'long', layers: 1, hiddenSize: 256, heads: 4, sequenceLength: 16384, batchSize: 1, vocabSize: 65 },
@@ -53,8 +56,16 @@ async function measure(shape: TrainingCase, threads: number) {
   };
 }
 
-export async function benchMemory({ threads }: { threads: number }) {
+/** Training cases by `cases`, without a choice the largest; the two shapes are always measured. */
+export async function benchMemory(options: BenchOptions) {
+  const { threads } = options;
+  const chosen = chosenOf('cases', options.cases, trainingCases, ['d512']);
+  const peers = chosenNames('peers', options.peers, ['torch']);
+  const precisions = chosenNames<Precision>('precisions', options.precisions, ['float32', 'bf16']);
+  const training = [];
+  for (const precision of precisions)
+    for (const shape of chosen) training.push(await trainingMemory(shape, precision, peers, threads));
   const cases = [];
   for (const shape of shapes) cases.push(await measure(shape, threads));
-  return { machine: machine(), cases };
+  return { machine: machine(), training, cases };
 }

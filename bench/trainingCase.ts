@@ -26,6 +26,17 @@ export const trainingCases: readonly TrainingCase[] = [
   { name: 'd512', layers: 6, hiddenSize: 512, heads: 8, sequenceLength: 256, batchSize: 8, vocabSize: 65 },
 ];
 
+/** So small that a step is little else than its overheads. */
+export const smallestCase: TrainingCase = {
+  name: 'smallest',
+  layers: 1,
+  hiddenSize: 32,
+  heads: 2,
+  sequenceLength: 16,
+  batchSize: 2,
+  vocabSize: 65,
+};
+
 /** Random tokens: speed does not depend on what a text says. */
 function randomData(vocabSize: number, count: number): TextData {
   const ids = Uint16Array.from({ length: count }, (_, index) => ((index * 2654435761) >>> 8) % vocabSize);

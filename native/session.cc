@@ -5,7 +5,6 @@
 #include <cstring>
 #include <new>
 
-#include "cpu/threads.h"
 
 namespace heddle {
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "backend.h"
+#include "cpu/threads.h"
 
 namespace heddle {
 
@@ -35,6 +36,10 @@ struct Job {
   uint64_t offset = 0, length = 0;
 
   std::optional<Error> error;
+
+  // On its way back the job counts for the thread that is to take it, which needs a core: where all of them have work, those
+  // that spin leave theirs.
+  std::optional<cpu::Busy> taker;
 };
 
 class Session {

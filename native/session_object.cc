@@ -88,23 +88,19 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
     device_ = is_cpu ? "cpu" : "cuda";
     isa_ = is_cpu ? variant.name : place.architecture;
 
-    const auto deliver = [](napi_env env, napi_value, void* self, void* job) {
-      std::unique_ptr<Job> finished(static_cast<Job*>(job));
-      if (!env) return;
+    const auto take = [](void* self, std::unique_ptr<Job> job) {
+      job->taker.reset();
+      const auto session = static_cast<SessionObject*>(self);
       try {
-        static_cast<SessionObject*>(self)->finish(env, std::move(finished));
+        session->finish(session->environment_, std::move(job));
       } catch (const Napi::Error&) {
         // The environment is ending and runs no more JavaScript.
       }
     };
-    const Napi::String name = Napi::String::New(info.Env(), "heddle:session");
-    if (napi_create_threadsafe_function(environment_, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, deliver,
-                                        &deliver_) != napi_ok)
-      throw Error("CONFIG", "session: the environment is going away");
-    // An idle session keeps no process alive.
-    napi_unref_threadsafe_function(environment_, deliver_);
-    const auto finish = [function = deliver_](std::unique_ptr<Job> job) {
-      if (napi_call_threadsafe_function(function, job.get(), napi_tsfn_nonblocking) == napi_ok) job.release();
+    deliveries_ = Deliveries::open(environment_, take, this);
+    const auto finish = [to = deliveries_](std::unique_ptr<Job> job) {
+      job->taker.emplace();
+      to->send(std::move(job));
     };
     const auto open = [variant, workers = workers_, index = place.cuda_index, allows_tf32] {
       return index < 0 ? cpu::open(variant, workers) : open_cuda(index, allows_tf32);
@@ -112,10 +108,10 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
     try {
       session_ = std::make_unique<Session>(open, finish);
     } catch (const std::system_error&) {
-      napi_release_threadsafe_function(deliver_, napi_tsfn_abort);
+      deliveries_->close();
       throw Error("DEVICE", "session: the system gives no thread");
     }
-    // Hooks run last in, first out: the thread has ended before the function it calls goes away.
+    // Hooks run last in, first out: the thread has ended before what it sends jobs through goes away.
     napi_add_env_cleanup_hook(environment_, clean_up, this);
   } catch (const Error& error) {
     throw to_javascript(info.Env(), error);
@@ -134,7 +130,7 @@ void SessionObject::end(bool in_cleanup) {
   session_.reset();
   requests_.clear();
   if (!in_cleanup) napi_remove_env_cleanup_hook(environment_, clean_up, this);
-  napi_release_threadsafe_function(deliver_, napi_tsfn_abort);
+  deliveries_->close();
 }
 
 // Runs the body of a method; whatever goes wrong rejects a promise.
@@ -169,7 +165,7 @@ Napi::Value SessionObject::post(Napi::Env env, std::unique_ptr<Job> job, Napi::R
   const Napi::Promise promise = request.deferred.Promise();
   job->ticket = request.ticket;
   if (requests_.empty()) {
-    napi_ref_threadsafe_function(environment_, deliver_);
+    deliveries_->keep_alive(true);
     Ref();  // this object must outlive its promises
   }
   if (job->kind == Job::RUN) runs_queued_++;
@@ -312,7 +308,7 @@ void SessionObject::finish(Napi::Env env, std::unique_ptr<Job> job) {
   if (request.kind == Job::RUN) runs_queued_--;
   if (request.kind == Job::READ || request.kind == Job::WRITE) transfers_queued_--;
   if (requests_.empty()) {
-    napi_unref_threadsafe_function(environment_, deliver_);
+    deliveries_->keep_alive(false);
     Unref();
   }
   Napi::Value result;

@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include "deliveries.h"
 #include "session.h"
 
 namespace heddle {
@@ -47,7 +48,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
   std::string device_, reason_, isa_;
   int workers_ = 0;
   std::unique_ptr<Session> session_;
-  napi_threadsafe_function deliver_ = nullptr;
+  Deliveries* deliveries_ = nullptr;
   std::vector<Request> requests_;
   std::vector<std::shared_ptr<const Program>> programs_, loading_;
   std::unique_ptr<Job> spare_;  // a run's job to be used again, with its buffers

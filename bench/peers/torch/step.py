@@ -7,8 +7,9 @@
 A step is forward, backward, clipping to norm 1 and AdamW, on one batch that stays the same. Prints one JSON line;
 times are in seconds, `peakBytes` is the largest resident size of the whole process.
 
-With --serve before the case it warms up, prints {"ready": true, ...}, and then answers every line `step K` on stdin with
-the seconds of each of K steps, so that a benchmark can take turns with it within one run. It ends when stdin does.
+With --serve before the case it warms up, prints {"ready": true, "version", "loss"}, and then answers every line `step K`
+on stdin with the seconds of each of K steps, so that a benchmark can take turns with it within one run. It ends when
+stdin does. `"weights": FILE.safetensors` gives the model Heddle's weights and batch; `loss` is what they have.
 
 Without torch it prints {"absent": reason} and exits with 0.
 """
@@ -17,6 +18,7 @@ import ctypes
 import json
 import resource
 import statistics
+import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ class Case:
     threads: int
     precision: str = 'float32'  # or 'bf16': autocast
     compile: bool = False  # torch.compile; needs a C++ compiler and Python's headers
+    weights: str = ''  # a safetensors file with Heddle's names, and a batch
     fused: bool = True  # AdamW in one kernel: the faster one in every case measured
     warmup: int = 5
     steps: int = 20
@@ -66,6 +69,14 @@ def keep_memory():
         mallopt(mmap_threshold, 2**30)
 
 
+def peak_bytes():
+    """The largest resident size of this process since it began."""
+    if sys.platform == 'linux':
+        with open('/proc/self/status') as status:
+            return next(1024 * int(line.split()[1]) for line in status if line.startswith('VmHWM'))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
+
 class Block(nn.Module):
     def __init__(self, hidden, heads):
         super().__init__()
@@ -83,7 +94,7 @@ class Block(nn.Module):
         query, key, value = (p.view(batch, length, self.heads, -1).transpose(1, 2) for p in parts)
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.out(attended.transpose(1, 2).reshape(batch, length, hidden))
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate='tanh'))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
 class Decoder(nn.Module):
@@ -109,6 +120,43 @@ class Decoder(nn.Module):
         return F.cross_entropy(self.head(self.norm(x)).flatten(0, 1), targets.flatten())
 
 
+def read_tensors(path):
+    """The float32 and int32 tensors of a safetensors file."""
+    with open(path, 'rb') as file:
+        (size,) = struct.unpack('<Q', file.read(8))
+        header = json.loads(file.read(size))
+        data = bytearray(file.read())
+    tensors = {}
+    for name, entry in header.items():
+        if name != '__metadata__':
+            begin, end = entry['data_offsets']
+            dtype = torch.int32 if entry['dtype'] == 'I32' else torch.float32
+            tensors[name] = torch.frombuffer(data[begin:end], dtype=dtype).reshape(entry['shape'])
+    return tensors
+
+
+def adopt(model, tensors):
+    """Gives a Decoder Heddle's weights: other names, and matrices that lie the other way round."""
+    parts = {
+        'embedding': 'tokens',
+        'layers': 'blocks',
+        'attention.qkv': 'qkv',
+        'attention.output': 'out',
+        'attentionNorm': 'norm1',
+        'feedForwardNorm': 'norm2',
+        'feedForward.up': 'up',
+        'feedForward.down': 'down',
+    }
+    state = {}
+    for name, values in tensors.items():
+        is_linear = name.endswith('.weight') and ('attention.' in name or 'feedForward.' in name)
+        for ours, theirs in parts.items():
+            name = name.replace(f'{ours}.', f'{theirs}.')
+        state[name] = values.T if is_linear else values
+    state['head.weight'] = state['tokens.weight']
+    model.load_state_dict(state)
+
+
 class Training:
     def __init__(self, case):
         keep_memory()
@@ -125,10 +173,19 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), fused=case.fused)
         tokens = torch.randint(case.vocabSize, (case.batchSize, case.sequenceLength + 1))
         self.batch = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        if case.weights:
+            tensors = read_tensors(case.weights)
+            self.batch = tuple(
+                tensors.pop(name).view(case.batchSize, case.sequenceLength).long() for name in ('inputIds', 'targets')
+            )
+            adopt(self.model, tensors)
+
+    def loss(self):
+        with torch.autocast('cpu', torch.bfloat16, enabled=self.case.precision == 'bf16'):
+            return self.forward(*self.batch)
 
     def step(self):
-        with torch.autocast('cpu', torch.bfloat16, enabled=self.case.precision == 'bf16'):
-            loss = self.forward(*self.batch)
+        loss = self.loss()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -158,13 +215,13 @@ def measure(training, warmup_losses):
         'steps': case.steps,
         'lossFirst': (warmup_losses + losses)[0],
         'lossLast': losses[-1],
-        'peakBytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024),
+        'peakBytes': peak_bytes(),
         **setting(case),
     }
 
 
-def serve(training):
-    print(json.dumps({'ready': True, **setting(training.case)}), flush=True)
+def serve(training, loss):
+    print(json.dumps({'ready': True, 'version': torch.__version__, 'loss': loss}), flush=True)
     for line in sys.stdin:
         command, _, count = line.strip().partition(' ')
         if command != 'step' or not count.isdecimal() or int(count) < 1:
@@ -184,7 +241,7 @@ def main(arguments):
     training = Training(case)
     _, warmup_losses = training.run(case.warmup)
     if serving:
-        serve(training)
+        serve(training, warmup_losses[0])
     else:
         print(json.dumps(measure(training, warmup_losses)))
 
