@@ -84,6 +84,15 @@
       "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(flags_avx512)"] },
       "direct_dependent_settings": { "defines": ["HEDDLE_HAVE_AVX512"] },
     }] }],
+    ["'avx512bf16' in variants.split()", { "targets": [{
+      "target_name": "kernels_avx512bf16",
+      "type": "static_library",
+      "sources": ["<@(kernel_sources_avx512bf16)"],
+      "defines": ["HEDDLE_ISA=avx512bf16"],
+      "cflags_cc": ["<@(flags_avx512bf16)"],
+      "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(flags_avx512bf16)"] },
+      "direct_dependent_settings": { "defines": ["HEDDLE_HAVE_AVX512BF16"] },
+    }] }],
     ["'neon' in variants.split()", { "targets": [{
       "target_name": "kernels_neon",
       "type": "static_library",

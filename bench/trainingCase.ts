@@ -1,10 +1,7 @@
-import { splitTokens } from '#src/data/split.js';
-import type { TextData } from '#src/data/textData.js';
-import { MemoryTokens } from '#src/data/tokenSource.js';
+import { randomText } from '#src/inspect/takenStep.js';
 import type { DecoderOptions } from '#src/models/config.js';
 import { Decoder } from '#src/models/decoder.js';
 import { causal } from '#src/objectives/causal.js';
-import { ByteTokenizer } from '#src/text/bytes.js';
 import { adamw } from '#src/train/optimizer.js';
 import { Stepper, type StepperOptions } from '#src/train/stepper.js';
 
@@ -37,14 +34,6 @@ export const smallestCase: TrainingCase = {
   vocabSize: 65,
 };
 
-/** Random tokens: speed does not depend on what a text says. */
-function randomData(vocabSize: number, count: number): TextData {
-  const ids = Uint16Array.from({ length: count }, (_, index) => ((index * 2654435761) >>> 8) % vocabSize);
-  const source = new MemoryTokens(ids, vocabSize);
-  const tokenizer = Object.assign(Object.create(new ByteTokenizer()), { vocabSize });
-  return { name: 'random', source, tokenizer, parts: splitTokens(count, [1, 0, 0]) };
-}
-
 /** What a case is run with. */
 export interface CaseOptions
   extends Pick<StepperOptions, 'device' | 'threads' | 'precision'>,
@@ -69,7 +58,7 @@ export function caseOptions(shape: TrainingCase, options: CaseOptions = {}): Ste
   return {
     model,
     objective: causal({ sequenceLength }),
-    data: randomData(vocabSize, 40 * batchSize * sequenceLength),
+    data: randomText(vocabSize, 40 * batchSize * sequenceLength, 1),
     optimizer: adamw({ learningRate: 1e-4, beta2: 0.95, weightDecay: 0.1 }),
     batchSize,
     maxSteps,

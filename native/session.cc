@@ -5,7 +5,6 @@
 #include <cstring>
 #include <new>
 
-
 namespace heddle {
 
 Session::Session(Open open, Finish finish) : open_(std::move(open)), finish_(std::move(finish)) {

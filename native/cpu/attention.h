@@ -1,7 +1,8 @@
 // What the two directions of attention share: views of heads, the range of keys a query sees, the dropout of weights.
 //
 // Scores are kept transposed, keys by queries: a vector holds one key's scores for LANES queries. So a softmax needs no
-// horizontal fold, keys and values are read as they lie, and the four words of a Philox vector fall on four keys.
+// horizontal fold, keys and values are read as they lie, and the four words of a Philox vector fall on four keys. They are in
+// units of ln 2, so that a softmax takes powers of two.
 #pragma once
 #include "../kernel.h"
 #include "../numeric.h"
@@ -22,25 +23,6 @@ HEDDLE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 HEDDLE_INLINE int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 HEDDLE_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return least(greatest(x, low), high); }
 HEDDLE_INLINE int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Scores are in units of ln 2, so that a softmax takes powers of two.
-constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
-
-// 2^x for x <= 0 within 2 ulp; 0 below 2^-126 and at -inf, NaN at NaN. The polynomial is a minimax fit of 2 * 2^x on
-// [-1/2, 1/2] by relative error (Lawson's reweighted least squares), since 2^(n - 1) can be made of n = -126 as 0.
-HEDDLE_INLINE Vector power_of_two(Vector x) {
-  const Vector clamped = maximum(broadcast(-126.0f), x);
-  const Vector magic = broadcast(0x1.8p23f + 126.0f);  // adding it leaves n + 126 in the low bits
-  const Vector shifted = clamped + magic;
-  const Vector r = clamped - (shifted - magic);
-  Vector p = broadcast(2.6552943038471682e-3f);
-  p = p * r + 1.9351082661374735e-2f;
-  p = p * r + 1.110142654992482e-1f;
-  p = p * r + 4.804423944786762e-1f;
-  p = p * r + 1.386293934127726f;
-  p = p * r + 2.0000001433093133f;
-  return p * as_float(as_bits(shifted) << 23);
-}
 
 // Rows of D numbers, of float or bf16.
 template <typename T>

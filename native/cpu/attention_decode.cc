@@ -58,7 +58,12 @@ struct Position {
     for (int64_t j = begin; j < end; j += LANES) {
       const int64_t count = least(LANES, end - j);
       const E* keys[LANES];
-      for (int64_t i = 0; i < count; i++) keys[i] = f.row(f.k, b, j + i, g);
+      for (int64_t i = 0; i < count; i++) {
+        keys[i] = f.row(f.k, b, j + i, g);
+        // A head's rows lie apart: nothing else brings the next keys, and the values that come after the scores.
+        if (j + LANES + i < end) prefetch(RowsOf<E>{f.row(f.k, b, j + LANES + i, g), 0}, 1, f.D);
+        prefetch(RowsOf<E>{f.row(f.v, b, j + i, g), 0}, 1, f.D);
+      }
       for (int64_t h = 0; h < heads; h++) {
         const float *q = query + h * width, slope = f.masks.slope(first_head + h);
         Vector dots[LANES];

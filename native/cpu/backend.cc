@@ -22,6 +22,9 @@ HEDDLE_VARIANT(avx2)
 #ifdef HEDDLE_HAVE_AVX512
 HEDDLE_VARIANT(avx512)
 #endif
+#ifdef HEDDLE_HAVE_AVX512BF16
+HEDDLE_VARIANT(avx512bf16)
+#endif
 #ifdef HEDDLE_HAVE_NEON
 HEDDLE_VARIANT(neon)
 #endif
@@ -39,6 +42,9 @@ bool has_avx512() {
   return __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
+#endif
+#ifdef HEDDLE_HAVE_AVX512BF16
+bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 // What a program has become once the arenas have their addresses.
@@ -170,6 +176,9 @@ std::vector<Variant> variants() {
 #endif
 #ifdef HEDDLE_HAVE_AVX512
       {"avx512", has_avx512, avx512::kernels},
+#endif
+#ifdef HEDDLE_HAVE_AVX512BF16
+      {"avx512bf16", has_avx512bf16, avx512bf16::kernels},
 #endif
 #ifdef HEDDLE_HAVE_NEON
       {"neon", always, neon::kernels},

@@ -40,24 +40,40 @@ static inline void fetch_ahead(const Finish& f, int64_t row, int64_t column, int
 template <Epilogue EPILOGUE, ActivationKind KIND, typename T>
 static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row, int64_t column, int64_t rows,
                   int64_t columns) {
-  for (int64_t i = 0; i < rows; i++, z += z_stride) {
-    const auto at = [&](Rows r) { return r.data ? static_cast<T*>(r.data) + (row + i) * r.stride + column : nullptr; };
-    const float* bias = f.bias ? f.bias + column : nullptr;
-    const T *addend = at(f.addend), *preactivation = at(f.preactivation);
-    T *y = at(f.y), *preactivation_output = at(f.preactivation_output);
-    for_vectors(columns, [&](int64_t j, int lanes) {
-      Vector x = fetch(z + j, lanes);
-      if (bias) x += fetch(bias + j, lanes);
-      if (addend) x += fetch(addend + j, lanes);
-      if (EPILOGUE == EPILOGUE_ACTIVATION) {
-        if (preactivation_output) put(preactivation_output + j, x, lanes);
-        x = activate(KIND, x);
-      } else if (EPILOGUE == EPILOGUE_ACTIVATION_BACKWARD) {
-        x *= activation_derivative(KIND, fetch(preactivation + j, lanes));
-      }
-      put(y + j, x, lanes);
-    });
+  const auto at = [&](Rows r) { return r.data ? static_cast<T*>(r.data) + row * r.stride + column : nullptr; };
+  const T *addend = at(f.addend), *preactivation = at(f.preactivation);
+  T *y = at(f.y), *preactivation_output = at(f.preactivation_output);
+  const float* bias = f.bias ? f.bias + column : nullptr;
+  const auto finish = [&](int64_t j, Vector x, int lanes) __attribute__((always_inline)) {
+    if (addend) x += fetch(addend + j, lanes);
+    if (EPILOGUE == EPILOGUE_ACTIVATION) {
+      if (preactivation_output) put(preactivation_output + j, x, lanes);
+      x = activate(KIND, x);
+    } else if (EPILOGUE == EPILOGUE_ACTIVATION_BACKWARD) {
+      x *= activation_derivative(KIND, fetch(preactivation + j, lanes));
+    }
+    if (y) put(y + j, x, lanes);
+  };
+  const auto next_row = [&]() __attribute__((always_inline)) {
+    z += z_stride;
+    if (y) y += f.y.stride;
+    if (addend) addend += f.addend.stride;
+    if (preactivation) preactivation += f.preactivation.stride;
+    if (preactivation_output) preactivation_output += f.preactivation_output.stride;
+  };
+  if (columns == 2 * LANES) {  // a whole tile, whose biases stay in registers
+    const Vector first = bias ? load(bias) : Vector{}, second = bias ? load(bias + LANES) : Vector{};
+    for (int64_t i = 0; i < rows; i++, next_row()) {
+      finish(0, load(z) + first, LANES);
+      finish(LANES, load(z + LANES) + second, LANES);
+    }
+    return;
   }
+  for (int64_t i = 0; i < rows; i++, next_row())
+    for_vectors(columns, [&](int64_t j, int lanes) {
+      const Vector x = fetch(z + j, lanes);
+      finish(j, bias ? x + fetch(bias + j, lanes) : x, lanes);
+    });
 }
 
 template <typename T, int KIND = ACTIVATION_TANH>

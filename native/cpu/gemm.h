@@ -104,14 +104,14 @@ static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_
   for (int64_t k = 0; k < depth; k++) {
 #pragma GCC unroll 16
     for (int j = 0; j < AHEAD_LINES; j++) __builtin_prefetch(ahead.data + k * ahead.depth_stride + j * CACHE_LINE, 0, 2);
-    Vector row[VECTORS];
+    decltype(load(b.data)) row[VECTORS];
 #pragma GCC unroll 16
     for (int j = 0; j < VECTORS; j++) row[j] = load(b.data + j * LANES);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++) {
-      const Vector x = broadcast(widened(a.data[i * a_row]));
+      const auto x = broadcast(widened(a.data[i * a_row]));
 #pragma GCC unroll 16
-      for (int j = 0; j < VECTORS; j++) sum[i][j] += x * row[j];
+      for (int j = 0; j < VECTORS; j++) sum[i][j] = multiply_add(sum[i][j], x, row[j]);
     }
     a.data += a_step;
     b.data += b.depth_stride;
@@ -125,14 +125,15 @@ static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_
     }
 }
 
-typedef void (*Tile)(int64_t depth, Lines a, Lines b, float* c, int64_t c_stride, bool add, Lines ahead);
+template <typename T>
+using Tile = void (*)(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_stride, bool add, Lines ahead);
 
 // The tile for a number of rows from 1 to MOST.
-template <int VECTORS, bool PACKED, int MOST>
-static Tile tile_of(int64_t rows) {
+template <typename T, int VECTORS, bool PACKED, int MOST>
+static Tile<T> tile_of(int64_t rows) {
   if constexpr (MOST > 1)
-    if (rows < MOST) return tile_of<VECTORS, PACKED, MOST - 1>(rows);
-  return tile<MOST, VECTORS, PACKED>;
+    if (rows < MOST) return tile_of<T, VECTORS, PACKED, MOST - 1>(rows);
+  return tile<MOST, VECTORS, PACKED, T>;
 }
 
 // c = a b for up to ROWS rows and LANES / ROWS columns, as dot products: both depth strides are 1.

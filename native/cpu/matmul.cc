@@ -1,16 +1,17 @@
 // y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; few rows read b once, as fast as memory goes.
 // y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
 // A task packs its own rows of a, or reads them as they lie where they are few, so that they come from its core's caches.
-// bf16 operands are widened as they are packed, and sums are float32. A block runs through all of K before it is finished:
+// bf16 operands are widened as they are packed, or packed in pairs (pairs.h), and sums are float32. A block runs through all of K before it is finished:
 // so y may lie where the addend or the preactivation does.
 #include "columns.h"
+#include "pairs.h"
 #include "thin.h"
 
 namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 namespace {
 
-constexpr int64_t DEPTH = 512;  // of a chunk of K: a panel of b stays near L1
+constexpr int64_t DEPTH = 512;  // words of a chunk of K: a panel of b stays near L1
 // By columns each panel of b is read once for every panel of a. With 16 KiB of b both fit an L1 of 32, and 210 rows of a half
 // of an L2 of 512; the wide tiles were measured with larger caches, and keep theirs.
 constexpr int64_t COLUMN_DEPTH = LANES == 8 ? 256 : DEPTH;
@@ -32,18 +33,18 @@ static_assert(4 * (A_PANELS_SIZE + B_PANEL_SIZE + MOST_ROW_PANELS * MOST_COLUMN_
 // How y, or a group of its column panels, is cut into blocks.
 struct Blocks {
   Split rows;                       // of y into row panels of at most TILE_ROWS
-  Split depth;                      // of K into chunks
+  Split depth;                      // of K into chunks, in words of a panel
   int64_t first_panel;              // of the group
   Split row_blocks, column_blocks;  // of panels
 
-  Blocks(int64_t m, int64_t k, int64_t first, int64_t columns, bool shared)
+  Blocks(int64_t m, int64_t words, int64_t first, int64_t columns, bool shared)
       : rows{m, divide_up(m, TILE_ROWS)},
-        depth{k, divide_up(k, shared ? DEPTH : COLUMN_DEPTH)},
+        depth{words, divide_up(words, shared ? DEPTH : COLUMN_DEPTH)},
         first_panel(first),
         row_blocks{rows.parts, 1},
         column_blocks{columns, 1} {
     // Halved until they fit and keep the usual numbers of cores busy: the longer side first, to pack least.
-    const double flops = 2.0 * m * k * columns * TILE_COLUMNS;
+    const double flops = 2.0 * m * words * columns * TILE_COLUMNS;
     for (;;) {
       const int64_t row_panels = row_blocks.total / row_blocks.parts;
       const int64_t column_panels = column_blocks.total / column_blocks.parts;
@@ -61,51 +62,72 @@ struct Blocks {
   int64_t count() const { return row_blocks.parts * column_blocks.parts; }
 };
 
-// bf16 has to be packed: tiles read float.
+// bf16 has to be packed: tiles read float, or pairs.
 static inline bool as_it_lies(LinesOf<float> from, Lines* lines) {
   *lines = from;
   return true;
 }
-static inline bool as_it_lies(LinesOf<bf16>, Lines*) { return false; }
+template <typename Word>
+static inline bool as_it_lies(LinesOf<bf16>, LinesOf<Word>*) {
+  return false;
+}
+
+// Memory to fetch ahead, line by line.
+template <typename Word>
+static inline Lines along(const Word* data) {
+  return {reinterpret_cast<const float*>(data), 0, CACHE_LINE};
+}
 
 // A block of y and the panels of its rows of a.
 template <typename T>
 struct Block {
+  typedef typename PanelOf<T>::Word Word;
+
   const Product<T>& p;
   Split rows;                                            // of y into row panels
   int64_t row_begin, row_end, column_begin, column_end;  // panels
-  int64_t start, depth;                                  // of the chunk of K
+  int64_t start, depth;                                  // of the chunk of K, in words of a panel
   bool first, last, only;                                // which chunk it is
   bool packed;                                           // whether rows of a are; else tiles read them as they lie
-  float *a_panels, *z_tiles;
+  Word* a_panels;
+  float* z_tiles;
 
-  float* a_panel(int64_t i) const { return a_panels + (i - row_begin) * depth * PANEL_ROWS; }
+  Word* a_panel(int64_t i) const { return a_panels + (i - row_begin) * depth * PANEL_ROWS; }
+
+  // The chunk's part of a line that begins at K = 0.
+  LinesOf<T> chunk_of(LinesOf<T> lines, int64_t line) const { return from(lines, line, start * PanelOf<T>::DEPTH); }
+  // One of two halves of the chunk's part of TILE_COLUMNS lines, as cache lines side by side or, of pairs, one after the other.
+  LinesOf<T> half_of(LinesOf<T> lines, int64_t line, int64_t half) const {
+    return PanelOf<T>::DEPTH == 1 ? chunk_of(lines, line + half * CACHE_LINE)
+                                  : from(lines, line, start * PanelOf<T>::DEPTH + half * depth);
+  }
+  int64_t elements() const { return smaller(depth * PanelOf<T>::DEPTH, p.k - start * PanelOf<T>::DEPTH); }
 
   // One tile: adds the chunk's product, and finishes it after the last. Where the columns are so few that it is `narrow` the
   // tile is turned: rows of a are its columns then, and few lanes idle. `ahead` will be needed soon.
-  void multiply(int64_t i, int64_t j, Lines b, bool narrow, Lines ahead) const {
+  void multiply(int64_t i, int64_t j, LinesOf<Word> b, bool narrow, Lines ahead) const {
     const int64_t row = rows.start(i), row_count = rows.size(i);
     const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
-    Lines a = {a_panel(i), 1, PANEL_ROWS};
-    if (!packed) as_it_lies(from(p.a, row, start), &a);
+    LinesOf<Word> a = {a_panel(i), 1, PANEL_ROWS};
+    if (!packed) as_it_lies(chunk_of(p.a, row), &a);
     const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
     // Between chunks a tile waits in scratch; the one of an only chunk stays in L1.
     float* const z = only ? z_tiles : z_tiles + ((j - column_begin) * (row_end - row_begin) + i - row_begin) * TILE_SIZE;
     if (last && !in_place) fetch_ahead(p.finish, row, column, row_count, columns);
     if (narrow) {
       float turned[(LANES / 2) * PANEL_ROWS];
-      const Tile tile = tile_of<PANEL_ROWS / LANES, false, LANES / 2>(columns);
-      tile(depth, b, a, turned, PANEL_ROWS, false, {a.data, 0, CACHE_LINE});
+      const Tile<Word> tile = tile_of<Word, PANEL_ROWS / LANES, false, LANES / 2>(columns);
+      tile(depth, b, a, turned, PANEL_ROWS, false, along(a.data));
       for (int64_t r = 0; r < row_count; r++)
         for (int64_t c = 0; c < columns; c++) {
           float& to = z[r * TILE_COLUMNS + c];
           to = (first ? 0.0f : to) + turned[c * PANEL_ROWS + r];
         }
     } else {
-      const Tile tile = packed           ? columns > LANES ? tile_of<2, true, TILE_ROWS>(row_count)
-                                                           : tile_of<1, true, TILE_ROWS>(row_count)
-                        : columns > LANES ? tile_of<2, false, TILE_ROWS>(row_count)
-                                          : tile_of<1, false, TILE_ROWS>(row_count);
+      const Tile<Word> tile = packed           ? columns > LANES ? tile_of<Word, 2, true, TILE_ROWS>(row_count)
+                                                                 : tile_of<Word, 1, true, TILE_ROWS>(row_count)
+                              : columns > LANES ? tile_of<Word, 2, false, TILE_ROWS>(row_count)
+                                                : tile_of<Word, 1, false, TILE_ROWS>(row_count);
       float* const to = in_place ? static_cast<float*>(p.finish.y.data) + row * p.finish.y.stride + column : z;
       tile(depth, a, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, !first, ahead);
     }
@@ -116,16 +138,18 @@ struct Block {
 // Row by row, with panels of b that all blocks share: so y and what else its rows need are touched along memory, and the
 // panels come from L2. (Down the columns a cold y costs as much again as the product.)
 template <typename T>
-void by_rows(const Block<T>& block, const float* packed, int64_t first_panel) {
+void by_rows(const Block<T>& block, const typename PanelOf<T>::Word* packed, int64_t first_panel) {
   const Product<T>& p = block.p;
+  const int64_t words = divide_up(p.k, PanelOf<T>::DEPTH);
   for (int64_t i = block.row_begin; i < block.row_end; i++)
     for (int64_t j = block.column_begin; j < block.column_end; j++) {
-      const Lines b = {packed + ((j - first_panel) * p.k + block.start) * TILE_COLUMNS, 1, TILE_COLUMNS};
+      const LinesOf<typename PanelOf<T>::Word> b = {packed + ((j - first_panel) * words + block.start) * TILE_COLUMNS, 1,
+                                                    TILE_COLUMNS};
       const bool narrow = p.n - j * TILE_COLUMNS <= LANES / 2;
       // The rows of a that come next are fetched during the first tile, the next panel of b during any other.
-      Lines ahead = {b.data + p.k * TILE_COLUMNS, 0, CACHE_LINE};
+      Lines ahead = along(b.data + words * TILE_COLUMNS);
       if (!block.packed && j == block.column_begin) {
-        ahead = ahead_of(from(p.a, block.rows.start(i + 1), block.start));
+        ahead = ahead_of(block.chunk_of(p.a, block.rows.start(i + 1)));
         ahead.depth_stride = CACHE_LINE;
       }
       block.multiply(i, j, b, narrow, ahead);
@@ -134,22 +158,22 @@ void by_rows(const Block<T>& block, const float* packed, int64_t first_panel) {
 
 // Column by column, each panel of b packed when its turn comes, or read as it lies.
 template <typename T>
-void by_columns(const Block<T>& block, float* b_panel) {
+void by_columns(const Block<T>& block, typename PanelOf<T>::Word* b_panel) {
   const Product<T>& p = block.p;
   for (int64_t j = block.column_begin; j < block.column_end; j++) {
     const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
     const bool narrow = columns <= LANES / 2;
-    const LinesOf<T> lines = from(p.b, column, block.start);
+    const LinesOf<T> lines = block.chunk_of(p.b, column);
     const bool direct = narrow || (p.b.line_stride == 1 && columns == TILE_COLUMNS && p.m <= DIRECT_ROWS);
-    Lines b = {b_panel, 1, TILE_COLUMNS};
-    if (!direct || !as_it_lies(lines, &b)) pack(lines, columns, block.depth, b_panel, TILE_COLUMNS);
+    LinesOf<typename PanelOf<T>::Word> b = {b_panel, 1, TILE_COLUMNS};
+    if (!direct || !as_it_lies(lines, &b)) pack(lines, columns, block.elements(), b_panel, TILE_COLUMNS);
     for (int64_t i = block.row_begin; i < block.row_end; i++) {
       // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
-      Lines ahead = {block.a_panel(i), 0, CACHE_LINE};
+      Lines ahead = along(block.a_panel(i));
       if (j + 1 < block.column_end && i < block.row_begin + 2)
-        ahead = ahead_of(from(p.b, column + TILE_COLUMNS + (i - block.row_begin) * CACHE_LINE, block.start));
+        ahead = ahead_of(block.half_of(p.b, column + TILE_COLUMNS, i - block.row_begin));
       else if (j + 1 == block.column_end && !block.last && p.a.line_stride == 1)
-        ahead = ahead_of(from(p.a, block.rows.start(i), block.start + block.depth));
+        ahead = ahead_of(from(p.a, block.rows.start(i), (block.start + block.depth) * PanelOf<T>::DEPTH));
       block.multiply(i, j, b, narrow, ahead);
     }
   }
@@ -157,13 +181,15 @@ void by_columns(const Block<T>& block, float* b_panel) {
 
 // One block of y. `packed` holds the group's panels of b, or is null.
 template <typename T>
-void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const float* packed, float* scratch) {
+void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const typename PanelOf<T>::Word* packed, void* scratch) {
+  typedef typename PanelOf<T>::Word Word;
   const int64_t row_block = index % blocks.row_blocks.parts, column_block = index / blocks.row_blocks.parts;
   const int64_t row_begin = blocks.row_blocks.start(row_block), row_end = blocks.row_blocks.start(row_block + 1);
   const int64_t column_begin = blocks.first_panel + blocks.column_blocks.start(column_block);
   const int64_t column_end = blocks.first_panel + blocks.column_blocks.start(column_block + 1);
   const int64_t chunks = blocks.depth.parts;
-  float *const a_panels = scratch, *const b_panel = a_panels + A_PANELS_SIZE, *const z_tiles = b_panel + B_PANEL_SIZE;
+  Word *const a_panels = static_cast<Word*>(scratch), *const b_panel = a_panels + A_PANELS_SIZE;
+  float* const z_tiles = static_cast<float*>(scratch) + A_PANELS_SIZE + B_PANEL_SIZE;
   const int64_t rest = p.n % TILE_COLUMNS;  // a turned tile needs a panel
   const bool in_place = READS_ROWS && sizeof(T) == sizeof(float) && packed && p.a.depth_stride == 1 &&
                         p.a.line_stride % PAGE != 0 && (rest == 0 || rest > LANES / 2);
@@ -174,7 +200,7 @@ void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const fl
     for (int64_t i = row_begin; i < row_end && !in_place; i++) {
       // A panel is wider than its tile: lines of the next one fill it faster than zeros.
       const int64_t row = blocks.rows.start(i);
-      pack(from(p.a, row, start), p.m - row, depth, block.a_panel(i), PANEL_ROWS);
+      pack(block.chunk_of(p.a, row), p.m - row, block.elements(), block.a_panel(i), PANEL_ROWS);
     }
     if (packed) by_rows(block, packed, blocks.first_panel);
     else by_columns(block, b_panel);
@@ -183,9 +209,11 @@ void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const fl
 
 template <typename T>
 void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
+  typedef typename PanelOf<T>::Word Word;
   Context* const context = call.context;
-  float* const workspace = static_cast<float*>(context->workspace);
-  const int64_t panels = divide_up(whole.n, TILE_COLUMNS), panel_size = whole.k * TILE_COLUMNS;
+  Word* const workspace = static_cast<Word*>(context->workspace);
+  const int64_t words = divide_up(whole.k, PanelOf<T>::DEPTH);
+  const int64_t panels = divide_up(whole.n, TILE_COLUMNS), panel_size = words * TILE_COLUMNS;
   const int64_t fitting = context->workspace_bytes / (4 * panel_size);
   const bool shared = batches == 1 && fitting > 0 && whole.m > (whole.b.line_stride == 1 ? SHARING_ROWS : TRANSPOSING_ROWS);
   const Split groups = {panels, shared ? divide_up(panels, fitting) : 1};
@@ -197,10 +225,10 @@ void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
         pack(from(whole.b, column, 0), whole.n - column, whole.k, workspace + j * panel_size, TILE_COLUMNS);
       });
     }
-    const Blocks blocks(whole.m, whole.k, first, count, shared);
+    const Blocks blocks(whole.m, words, first, count, shared);
     parallel(context, batches * blocks.count(), [&](int64_t index, int32_t worker) {
       multiply(product_of<T>(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
-               static_cast<float*>(context->scratch[worker]));
+               context->scratch[worker]);
     });
   }
 }

@@ -11,14 +11,18 @@ constexpr int64_t MOST_THIN_COLUMNS = 8192;  // of a task
 constexpr int64_t THIN_DEPTH = 64;           // rows of b that are open at a time: as many pages fit the first TLB
 static_assert(4 * THIN_ROWS * MOST_THIN_COLUMNS <= SCRATCH_BYTES, "the sums of a task must fit a worker's scratch");
 
-// z (+)= a b for THIN_DEPTH rows of b, which are contiguous: strips as wide as the accumulators allow.
+// z (+)= a b for THIN_DEPTH rows of b, which are contiguous: strips as wide as the accumulators allow. While one is multiplied the
+// next is fetched, and during the last what is `next` to be multiplied.
 template <typename T, int ROWS, int VECTORS = (2 * TILE_ROWS / ROWS >= 8 ? 8 : 2 * TILE_ROWS / ROWS)>
-static void strips(int64_t depth, LinesOf<T> a, LinesOf<T> b, int64_t columns, float* z, int64_t z_stride, bool add) {
+static void strips(int64_t depth, LinesOf<T> a, LinesOf<T> b, int64_t columns, float* z, int64_t z_stride, bool add,
+                   const T* next) {
   constexpr int WIDTH = VECTORS * LANES;
-  for (; columns >= WIDTH; columns -= WIDTH, b.data += WIDTH, z += WIDTH)
-    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, ahead_of(LinesOf<T>{b.data + WIDTH, 0, b.depth_stride}));
+  for (; columns >= WIDTH; columns -= WIDTH, b.data += WIDTH, z += WIDTH) {
+    const T* const ahead = columns > WIDTH ? b.data + WIDTH : next;
+    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, ahead_of(LinesOf<T>{ahead, 0, b.depth_stride}));
+  }
   if constexpr (VECTORS > 1) {
-    strips<T, ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add);
+    strips<T, ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add, next);
   } else if (columns > 0) {
     float panel[THIN_DEPTH * LANES], rows[THIN_DEPTH * PANEL_ROWS];
     pack(b, columns, depth, panel, LANES);
@@ -63,7 +67,7 @@ static void thin(const Call& call, const Product<T>& whole, int64_t batches) {
     const int64_t z_stride = tasks.size(task) * THIN_COLUMNS;
     for (int64_t start = 0; start < p.k; start += THIN_DEPTH)
       strips_of<T>(p.m)(smaller(THIN_DEPTH, p.k - start), from(p.a, 0, start), from(p.b, begin, start), end - begin, z, z_stride,
-                     start > 0);
+                        start > 0, from(p.b, begin, start + THIN_DEPTH).data);
     p.finish.apply(p.finish, z, z_stride, 0, begin, p.m, end - begin);
   });
 }

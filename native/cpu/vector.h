@@ -84,11 +84,15 @@ typedef HalfWords UnalignedHalfWords __attribute__((aligned(2), may_alias));
 HEDDLE_INLINE Vector widen(HalfWords bits) {
   return reinterpret_cast<Vector>(__builtin_convertvector(bits, Words) << 16);
 }
+#if defined(__AVX512BF16__)
+HEDDLE_INLINE HalfWords narrow(Vector v) { return (HalfWords)_mm512_cvtneps_pbh((__m512)v); }
+#else
 HEDDLE_INLINE HalfWords narrow(Vector v) {
   const Words bits = reinterpret_cast<Words>(v);
   const Words rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
   return __builtin_convertvector(v == v ? rounded : bits >> 16 | 0x40u, HalfWords);
 }
+#endif
 HEDDLE_INLINE Vector load(const bf16* from) { return widen(*reinterpret_cast<const UnalignedHalfWords*>(from)); }
 HEDDLE_INLINE void store(bf16* to, Vector v) { *reinterpret_cast<UnalignedHalfWords*>(to) = narrow(v); }
 HEDDLE_INLINE Vector load_first(const bf16* from, int count, float other = 0.0f) {
@@ -102,6 +106,20 @@ HEDDLE_INLINE void store_first(bf16* to, Vector v, int count) {
   for (int i = 0; i < LANES; i++)
     if (i < count) to[i].bits = bits[i];
 }
+
+// Two bf16 that are multiplied as one: see pairs.h.
+struct Pair {
+  uint32_t bits;
+};
+HEDDLE_INLINE Vector multiply_add(Vector sum, Vector a, Vector b) { return sum + a * b; }
+#if defined(__AVX512BF16__)
+HEDDLE_INLINE Words load(const Pair* from) { return (Words)_mm512_loadu_si512(from); }
+HEDDLE_INLINE Words broadcast(Pair x) { return x.bits - Words{}; }
+HEDDLE_INLINE Vector multiply_add(Vector sum, Words a, Words b) {
+  return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+HEDDLE_INLINE Pair widened(Pair x) { return x; }
+#endif
 
 // One element.
 HEDDLE_INLINE float widened(float x) { return x; }

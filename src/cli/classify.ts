@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { cleanRow } from '../data/cleaning.js';
 import { memoryRows } from '../data/rows.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { TrainedModel } from '../evaluate/trainedModel.js';
@@ -65,7 +66,7 @@ export const classify = defineCommand({
     for await (const line of inputLines(given)) {
       signal.throwIfAborted();
       const rows = {
-        rows: memoryRows([tokenizer.encode(line)], tokenizer.vocabSize),
+        rows: memoryRows([tokenizer.encode(cleanRow(line, settings.clean))], tokenizer.vocabSize),
         labels: Int32Array.of(0),
       };
       const data = { name: 'input', tokenizer, labelNames, parts: { test: rows } };

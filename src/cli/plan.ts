@@ -1,15 +1,11 @@
 import * as v from 'valibot';
 import { estimateText } from '../inspect/estimate.js';
 import { planTraining, type TrainingPlan } from '../inspect/plan.js';
-import { Decoder } from '../models/decoder.js';
 import { positiveInteger } from '../models/settingFields.js';
-import type { Module } from '../nn/index.js';
-import { causal } from '../objectives/causal.js';
-import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
-import { openRun } from '../train/openRun.js';
-import { type TrainSettings, trainSettingsSchema } from '../train/settings.js';
-import type { Task } from '../train/tasks.js';
+import { clipFrom, optimizerFrom } from '../train/fromSettings.js';
+import { trainSettingsSchema } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
+import { openInspectedRun } from './inspectedRun.js';
 import { formatBytes, formatNumber, formatTable } from './table.js';
 
 // Takes every flag of train, so that a planned command line becomes a run by its first word.
@@ -29,38 +25,23 @@ export const plan = defineCommand({
   example:
     'heddle plan --model-type llama --hidden-size 512 --num-hidden-layers 6 --num-attention-heads 8 --vocab-size 256',
   schema,
-  async run({ vocabSize, ...settings }, { signal, stdout, given }) {
-    const { batchSize, gradientAccumulationSteps } = settings;
-    const how = {
-      batchSize,
-      gradientAccumulationSteps,
+  async run(asked, { signal, stdout, given }) {
+    const size = asked.vocabSize ?? (asked.tokenizer === 'bytes' ? 256 : undefined);
+    const { settings, model, objective, ...run } = await openInspectedRun(asked, size, given, signal);
+    const planned = planTraining({
+      model,
+      objective,
+      vocabSize: run.vocabSize,
+      batchSize: settings.batchSize,
+      gradientAccumulationSteps: settings.gradientAccumulationSteps,
       optimizer: optimizerFrom(settings),
       clip: clipFrom(settings),
       precision: settings.precision,
       recompute: settings.recompute,
-    };
-    const planned = planTraining({ ...(await plannedTask(settings, vocabSize, given, signal)), ...how });
+    });
     stdout.write(settings.json ? `${JSON.stringify(planned)}\n` : planText(planned));
   },
 });
-
-/** A language model can be planned without its text, where its vocabulary is known; all else needs the data. */
-async function plannedTask(
-  settings: TrainSettings,
-  size: number | undefined,
-  given: ReadonlySet<string>,
-  signal: AbortSignal,
-) {
-  const vocabSize = size ?? (settings.tokenizer === 'bytes' ? 256 : undefined);
-  const startsAnew = settings.initFrom === undefined && settings.loraRank === 0;
-  if (settings.objective === 'causal' && vocabSize !== undefined && startsAnew) {
-    const objective = causal({ sequenceLength: sequenceLengthFrom(settings) });
-    const model: Module = new Decoder(modelFrom(settings, vocabSize));
-    return { model, objective: objective as Task['objective'], vocabSize };
-  }
-  const { task, model } = await openRun({ ...settings, vocabSize: size }, given, { signal });
-  return { model, objective: task.objective, vocabSize: task.vocabSize };
-}
 
 /** `layers.3.attention.qkv.weight` belongs to `layers.3`, all else to its first word. */
 const layerOf = (name: string) => /^(layers\.\d+|[^.]+)/.exec(name)![0];

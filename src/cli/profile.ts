@@ -3,15 +3,15 @@ import * as v from 'valibot';
 import { chromeTrace, type Profile, profileRows, profile as profileStep } from '../inspect/profile.js';
 import { choice, onOff, positiveInteger, text } from '../models/settingFields.js';
 import type { Device } from '../runtime/session.js';
-import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
 import { trainSettingsSchema } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
+import { inspectedVocabSize, openInspectedStep } from './inspectedRun.js';
 import { formatTable } from './table.js';
 
 // Takes every flag of train, so that a slow command line becomes a profile by its first word.
 const schema = v.strictObject({
   ...trainSettingsSchema.entries,
-  vocabSize: v.optional(positiveInteger('Size of the vocabulary', { unit: 'tokens' }), 65),
+  vocabSize: inspectedVocabSize,
   program: v.optional(
     choice(['step', 'first', 'accumulate', 'update', 'evaluate'], 'Program of the run'),
     'step',
@@ -26,20 +26,10 @@ export const profile = defineCommand({
   summary: 'Times every instruction of a training step: milliseconds, GFLOP/s and GB/s by op',
   example: 'heddle profile --hidden-size 384 --num-hidden-layers 6 --num-attention-heads 6 --trace step.json',
   schema,
-  async run({ program, runs, shapes, trace, vocabSize, ...settings }, { stdout }) {
-    const found = await profileStep({
-      config: modelFrom(settings, vocabSize),
-      batchSize: settings.batchSize,
-      sequenceLength: sequenceLengthFrom(settings),
-      optimizer: optimizerFrom(settings),
-      clip: clipFrom(settings),
-      labelSmoothing: settings.labelSmoothing,
-      seed: settings.seed,
-      device: settings.device as Device,
-      threads: settings.threads,
-      program,
-      runs,
-    });
+  async run({ program, runs, shapes, trace, ...asked }, { signal, stdout, given }) {
+    const { settings, step } = await openInspectedStep(asked, given, signal);
+    const { device, threads, tf32 } = settings;
+    const found = await profileStep({ ...step, device: device as Device, threads, tf32, program, runs });
     if (trace) await writeFile(trace, JSON.stringify(chromeTrace(found)));
     stdout.write(settings.json ? `${JSON.stringify(found)}\n` : profileText(found, shapes));
   },

@@ -1,11 +1,10 @@
 import * as v from 'valibot';
 import { DeviceError } from '../errors.js';
 import { verify as verifyStep } from '../inspect/verify.js';
-import { positiveInteger } from '../models/settingFields.js';
 import type { Device } from '../runtime/session.js';
-import { clipFrom, modelFrom, optimizerFrom, sequenceLengthFrom } from '../train/fromSettings.js';
 import { trainSettingsSchema } from '../train/settings.js';
 import { defineCommand } from './commandLine.js';
+import { inspectedVocabSize, openInspectedStep } from './inspectedRun.js';
 import { formatTable } from './table.js';
 
 // Takes every flag of train, so that a command line that went wrong becomes a check by its first word.
@@ -19,7 +18,7 @@ const schema = v.strictObject({
     ),
     'cpu,cuda',
   ),
-  vocabSize: v.optional(positiveInteger('Size of the vocabulary', { unit: 'tokens' }), 256),
+  vocabSize: inspectedVocabSize,
 });
 
 export const verify = defineCommand({
@@ -27,16 +26,10 @@ export const verify = defineCommand({
   summary: 'Runs one training step on two devices and names the first op that differs',
   example: 'heddle verify --hidden-size 128 --num-hidden-layers 4 --devices cpu,cuda',
   schema,
-  async run({ vocabSize, devices, ...settings }, { stdout }) {
+  async run({ devices, ...asked }, { signal, stdout, given }) {
+    const { settings, step } = await openInspectedStep(asked, given, signal);
     const verification = await verifyStep({
-      config: modelFrom(settings, vocabSize),
-      batchSize: settings.batchSize,
-      sequenceLength: sequenceLengthFrom(settings),
-      optimizer: optimizerFrom(settings),
-      clip: clipFrom(settings),
-      labelSmoothing: settings.labelSmoothing,
-      precision: settings.precision,
-      seed: settings.seed,
+      ...step,
       threads: settings.threads,
       devices: devices.split(',') as [Device, Device],
     });

@@ -1,5 +1,6 @@
 import { DataError } from '../errors.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import { type Cleaning, checkCleaning, cleanRow } from './cleaning.js';
 import { numberedLines } from './numberedLines.js';
 import type { LabelledData, LabelledRows } from './rowData.js';
 import { type PartFiles, type RowDataOptions, RowsBuilder, rowTokenizer } from './rowTexts.js';
@@ -8,31 +9,36 @@ import type { PartName } from './split.js';
 export interface LabelledOptions extends RowDataOptions {
   /** Names of the classes, in the order of their numbers. Default: those of the training part, whole numbers in their order, others in that of their code units. */
   readonly labelNames?: readonly string[];
+  /** Of every text, before the tokenizer learns from it or reads it. Default 'none'. */
+  readonly clean?: Cleaning;
 }
 
 /**
  * Labelled texts from TSV files: a text, a tab and the name of its class a line; empty lines are passed over. A tokenizer that is learnt
  * has pad and cls unless `specialTokens` says otherwise. Rows hold no special tokens.
  *
+ * @throws ConfigError where `clean` is no cleaning
  * @throws DataError that names the line where one has not two fields or a class that is not known, or the file cannot be read
  */
 export async function labelledData(
   files: PartFiles<string>,
   options: LabelledOptions = {},
 ): Promise<LabelledData> {
-  const texts = files.train === undefined ? undefined : textsOf(files.train);
+  const { clean = 'none', signal } = options;
+  checkCleaning(clean);
+  const texts = files.train === undefined ? undefined : textsOf(files.train, clean);
   const tokenizer = await rowTokenizer(texts, options, ['pad', 'cls']);
   const labelNames = options.labelNames ?? (await distinctLabels(files.train));
   const numbers = new Map(labelNames.map((name, number) => [name, number]));
   const parts: Partial<Record<PartName, LabelledRows>> = {};
   for (const [name, path] of Object.entries(files)) {
-    parts[name as PartName] = await readPart(path, tokenizer, numbers, options.signal);
+    parts[name as PartName] = await readPart(path, { tokenizer, numbers, clean, signal });
   }
   return { name: files.train ?? files.valid ?? files.test ?? '', tokenizer, labelNames, parts };
 }
 
-async function* textsOf(path: string): AsyncGenerator<string> {
-  for await (const { text } of readLines(path)) yield text;
+async function* textsOf(path: string, clean: Cleaning): AsyncGenerator<string> {
+  for await (const { text } of readLines(path)) yield cleanRow(text, clean);
 }
 
 async function distinctLabels(path: string | undefined): Promise<string[]> {
@@ -48,12 +54,15 @@ async function distinctLabels(path: string | undefined): Promise<string[]> {
   return labels.sort((a, b) => (a < b ? -1 : 1));
 }
 
-async function readPart(
-  path: string,
-  tokenizer: Tokenizer,
-  numbers: ReadonlyMap<string, number>,
-  signal?: AbortSignal,
-): Promise<LabelledRows> {
+interface Reading {
+  readonly tokenizer: Tokenizer;
+  /** Of the classes, by their names. */
+  readonly numbers: ReadonlyMap<string, number>;
+  readonly clean: Cleaning;
+  readonly signal?: AbortSignal;
+}
+
+async function readPart(path: string, { tokenizer, numbers, clean, signal }: Reading): Promise<LabelledRows> {
   const rows = new RowsBuilder(tokenizer.vocabSize);
   const labels: number[] = [];
   for await (const { text, label, line } of readLines(path)) {
@@ -66,7 +75,7 @@ async function readPart(
         { path, line, label },
       );
     }
-    rows.add(tokenizer.encode(text));
+    rows.add(tokenizer.encode(cleanRow(text, clean)));
     labels.push(number);
   }
   if (rows.count === 0) throw new DataError(`${path} holds no texts`, { path });

@@ -15,15 +15,12 @@ import {
   tokenizerSha256,
 } from '../text/vocabulary.js';
 import { defaultCacheFolder } from './cacheFolder.js';
+import { type Cleaning, checkCleaning } from './cleaning.js';
 import type { Corpus, CorpusDocument } from './corpora.js';
 import type { DataProgress, WorkOptions } from './progress.js';
 import { TokenFile } from './tokenFile.js';
 import { TokenFileWriter } from './tokenFileWriter.js';
 import { tokenizerNamed, writeTokenizer } from './tokenizerFile.js';
-
-export const cleanings = ['none', 'text8'] as const;
-/** 'text8' applies the rules of text8 (a-z and single spaces) to every document. */
-export type Cleaning = (typeof cleanings)[number];
 
 export interface PrepareOptions extends WorkOptions {
   /** A kind, to be built from the corpus where it needs to be, a tokenizer, or the path of one; default 'characters'. */
@@ -34,7 +31,7 @@ export interface PrepareOptions extends WorkOptions {
   readonly minCount?: number;
   /** Tokens that stand for no text, for a tokenizer that is built. Default: none. */
   readonly specialTokens?: readonly SpecialTokenName[];
-  /** Default 'none'. */
+  /** Of every document. Default 'none'. */
   readonly clean?: Cleaning;
   /** Documents are followed by the token eos, which a tokenizer that is built then has, and by no separator. Default false. */
   readonly endDocuments?: boolean;
@@ -63,9 +60,7 @@ const rulesVersion = 2;
 export async function prepareTokens(corpus: Corpus, given: PrepareOptions = {}): Promise<PreparedData> {
   const options = given.endDocuments ? { ...given, specialTokens: withEos(given.specialTokens) } : given;
   const { tokenizer: asked = 'characters', clean = 'none', cacheFolder = defaultCacheFolder() } = options;
-  if (!cleanings.includes(clean)) {
-    throw new ConfigError(`clean must be ${cleanings.join(' or ')}, but it is ${clean}`, { clean });
-  }
+  checkCleaning(clean);
   const wanted = typeof asked === 'string' ? await tokenizerNamed(asked) : asked;
   if (given.endDocuments && typeof wanted !== 'string' && wanted.specialTokens.eos === undefined) {
     throw new ConfigError(

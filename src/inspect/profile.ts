@@ -1,24 +1,14 @@
 import type { InstructionCost } from '../compile/index.js';
-import type { DecoderConfig } from '../models/config.js';
-import { Decoder } from '../models/decoder.js';
-import { initialValues } from '../models/initialize.js';
-import { parameterTable } from '../models/parameterTable.js';
-import { causal } from '../objectives/causal.js';
+import type { Module } from '../nn/index.js';
+import type { ObjectiveData } from '../objectives/objective.js';
 import { encodeScalars } from '../ops/scalars.js';
-import { RandomStream } from '../random/stream.js';
-import { LoadedProgram } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions, type SessionStats } from '../runtime/session.js';
-import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
-import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
+import type { TrainingProgram } from '../train/programs.js';
+import { TakenStep, type TakenStepOptions } from './takenStep.js';
 
-export interface ProfileOptions extends SessionOptions {
-  readonly config: DecoderConfig;
-  readonly batchSize: number;
-  readonly sequenceLength: number;
-  readonly optimizer: OptimizerSettings;
-  readonly clip: ClipSettings;
-  readonly labelSmoothing?: number;
-  readonly seed: number;
+export interface ProfileOptions<Model extends Module, Data extends ObjectiveData>
+  extends SessionOptions,
+    TakenStepOptions<Model, Data> {
   /** Which program of a run to take. */
   readonly program: TrainingProgram;
   /** Runs whose times are taken; as many as a tenth of them, and at least one, go before. */
@@ -39,32 +29,15 @@ export interface Profile {
   readonly instructions: readonly TimedInstruction[];
 }
 
-/** Times every instruction of a program of a training run, on random tokens. */
-export async function profile(options: ProfileOptions): Promise<Profile> {
-  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing, seed, runs } = options;
-  const model = new Decoder(config);
-  const table = parameterTable(model);
-  const builder = new ProgramBuilder(table, {
-    model,
-    objective: causal({ sequenceLength, labelSmoothing }),
-    vocabSize: config.vocabSize,
-    rows: batchSize,
-    optimizer,
-    clip,
-  });
-  const program = builder.build(options.program);
-  const session = Session.open({ device: options.device, threads: options.threads });
+/** Times every instruction of a program of a training run. */
+export async function profile<Model extends Module, Data extends ObjectiveData>(
+  options: ProfileOptions<Model, Data>,
+): Promise<Profile> {
+  const { seed, runs } = options;
+  const taken = new TakenStep(options, options.program);
+  const session = Session.open({ device: options.device, threads: options.threads, tf32: options.tf32 });
   try {
-    const [loaded] = await LoadedProgram.load(session, [program]);
-    for (const { entry, values } of initialValues(model, table, seed)) {
-      await session.write('parameters', entry.slot.offset, values);
-    }
-    await session.write('optimizerState', builder.slots.blocks.offset, table.blocks);
-    const tokens = new RandomStream(seed);
-    for (const { name } of program.inputs) {
-      const input = loaded.input(name);
-      for (let i = 0; i < input.length; i++) input[i] = Math.floor(tokens.uniform() * config.vocabSize);
-    }
+    const loaded = await taken.load(session);
     // A learning rate of 0 leaves the weights as they are, so that every run does the same.
     const scalars = encodeScalars({ learningRate: 0, seed });
     const whole: number[] = [];
@@ -82,8 +55,8 @@ export async function profile(options: ProfileOptions): Promise<Profile> {
     return {
       device: session.stats(),
       seconds: median(whole),
-      flops: program.flops,
-      instructions: program
+      flops: taken.program.flops,
+      instructions: taken.program
         .costs()
         .map((cost, index) => ({ ...cost, seconds: median(parts.map((each) => each[index])) })),
     };

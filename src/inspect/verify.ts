@@ -1,30 +1,15 @@
 import type { InstructionResult, Program } from '../compile/index.js';
-import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { ArenaName } from '../graph/graph.js';
-import type { DecoderConfig } from '../models/config.js';
-import { Decoder } from '../models/decoder.js';
-import { initialValues } from '../models/initialize.js';
-import { parameterTable } from '../models/parameterTable.js';
-import { causal } from '../objectives/causal.js';
+import type { Module } from '../nn/index.js';
+import type { ObjectiveData } from '../objectives/objective.js';
 import { encodeScalars } from '../ops/scalars.js';
-import { RandomStream } from '../random/stream.js';
-import { LoadedProgram } from '../runtime/loadedProgram.js';
 import { type Device, Session } from '../runtime/session.js';
 import { type DType, dtypeBytes, type Precision } from '../shape/dtype.js';
 import { sizeOf } from '../shape/shape.js';
-import type { ClipSettings, OptimizerSettings } from '../train/optimizer.js';
-import { ProgramBuilder } from '../train/programs.js';
+import { TakenStep, type TakenStepOptions } from './takenStep.js';
 
-export interface VerifyOptions {
-  readonly config: DecoderConfig;
-  readonly batchSize: number;
-  readonly sequenceLength: number;
-  readonly optimizer: OptimizerSettings;
-  readonly clip: ClipSettings;
-  readonly labelSmoothing?: number;
-  /** Default float32. */
-  readonly precision?: Precision;
-  readonly seed: number;
+export interface VerifyOptions<Model extends Module, Data extends ObjectiveData>
+  extends TakenStepOptions<Model, Data> {
   readonly threads?: number;
   /** The one that is taken for right, and the one that is compared with it. */
   readonly devices: readonly [Device, Device];
@@ -71,47 +56,26 @@ const watched: readonly ArenaName[] = [
 export type Snapshot = ReadonlyMap<ArenaName, Uint8Array>;
 
 /**
- * Runs one training step of a decoder with random tokens on two devices, every intermediate value kept, and compares all
- * results in the order of the instructions: the first that differs beyond its tolerance is the op to look at.
+ * Runs one training step on two devices, every intermediate value kept, and compares all results in the order of the instructions: the
+ * first that differs beyond its tolerance is the op to look at.
  */
-export async function verify(options: VerifyOptions): Promise<Verification> {
-  const { config, batchSize, sequenceLength, optimizer, clip, labelSmoothing, precision } = options;
-  const model = new Decoder(config);
-  const table = parameterTable(model);
-  const builder = new ProgramBuilder(table, {
-    model,
-    objective: causal({ sequenceLength, labelSmoothing }),
-    vocabSize: config.vocabSize,
-    rows: batchSize,
-    optimizer,
-    clip,
-    precision,
-    compile: { keepIntermediates: true },
-  });
-  const program = builder.build('step');
-
+export async function verify<Model extends Module, Data extends ObjectiveData>(
+  options: VerifyOptions<Model, Data>,
+): Promise<Verification> {
+  const { seed, threads, devices, precision } = options;
+  const taken = new TakenStep(options, 'step', { keepIntermediates: true });
   const stepOn = async (device: Device): Promise<Snapshot> => {
-    const session = Session.open({ device, threads: options.threads });
+    const session = Session.open({ device, threads });
     try {
-      const [loaded] = await LoadedProgram.load(session, [program]);
-      for (const { entry, values } of initialValues(model, table, options.seed)) {
-        await session.write('parameters', entry.slot.offset, values);
-      }
-      await new ParameterMirror(session, table, precision ?? 'float32').refresh();
-      await session.write('optimizerState', builder.slots.blocks.offset, table.blocks);
-      const tokens = new RandomStream(options.seed);
-      for (const name of ['inputIds', 'targets']) {
-        const input = loaded.input(name);
-        for (let i = 0; i < input.length; i++) input[i] = Math.floor(tokens.uniform() * config.vocabSize);
-      }
-      await loaded.run(encodeScalars({ learningRate, seed: options.seed, step: 0, microStep: 0 }));
-      return await snapshotOf(session, program);
+      const loaded = await taken.load(session);
+      await loaded.run(encodeScalars({ learningRate, seed, step: 0, microStep: 0 }));
+      return await snapshotOf(session, taken.program);
     } finally {
       await session.close();
     }
   };
-  const [expected, found] = [await stepOn(options.devices[0]), await stepOn(options.devices[1])];
-  return compareResults(program.results(), expected, found, precision);
+  const [expected, found] = [await stepOn(devices[0]), await stepOn(devices[1])];
+  return compareResults(taken.program.results(), expected, found, precision);
 }
 
 async function snapshotOf(session: Session, program: Program): Promise<Snapshot> {

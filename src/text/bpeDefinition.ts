@@ -19,6 +19,8 @@ export interface BpeDefinition {
   readonly merges: readonly Merge[];
   readonly addedTokens: readonly AddedToken[];
   readonly pattern: SplitPattern;
+  /** Whether texts are brought to Unicode's composed form (NFC) before they are encoded (as in Qwen 2). */
+  readonly composes: boolean;
   /** Whether a text that begins with no space is encoded as if it did. */
   readonly addPrefixSpace: boolean;
   /** Whether a piece that is a token is taken as it is, though merges might not lead to it (as in Llama 3). */

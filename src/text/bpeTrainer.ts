@@ -85,6 +85,7 @@ export class BpeTrainer {
       addedTokens,
       pattern,
       addPrefixSpace: false,
+      composes: false,
       ignoreMerges: false,
     });
   }

@@ -1,12 +1,19 @@
-import type { AddedToken, BpeDefinition } from './bpeDefinition.js';
-import { type PieceEnd, pieceEnds, splitPieces } from './splitPattern.js';
+import type { AddedToken } from './bpeDefinition.js';
+import { type PieceEnd, splitPieces } from './splitPattern.js';
 import type { WordEncoder } from './wordEncoder.js';
+
+export interface SectionRules {
+  readonly addedTokens: readonly AddedToken[];
+  readonly pieceEnd: PieceEnd;
+  /** When a space is put before the text, and before what follows an added token. */
+  readonly prefix: 'never' | 'where missing' | 'always';
+}
 
 /** Cuts a text that comes in pieces at added tokens, and what lies between them into words. */
 export class Sections {
   readonly #words: WordEncoder;
   readonly #pieceEnd: PieceEnd;
-  readonly #addPrefixSpace: boolean;
+  readonly #prefix: SectionRules['prefix'];
   readonly #added: ReadonlyMap<string, AddedToken>;
   /** Finds the longest added token at the first place where there is one; the contents are escaped, so it is linear. */
   readonly #pattern: RegExp | undefined;
@@ -15,11 +22,11 @@ export class Sections {
   #pending = '';
   #atStart = true;
 
-  constructor({ addedTokens, pattern, addPrefixSpace }: BpeDefinition, words: WordEncoder) {
+  constructor({ addedTokens, pieceEnd, prefix }: SectionRules, words: WordEncoder) {
     const matched = addedTokens.filter(({ special }) => !special);
     this.#words = words;
-    this.#pieceEnd = pieceEnds[pattern];
-    this.#addPrefixSpace = addPrefixSpace;
+    this.#pieceEnd = pieceEnd;
+    this.#prefix = prefix;
     this.#added = new Map(matched.map((token) => [token.content, token]));
     const contents = [...this.#added.keys()].sort((a, b) => b.length - a.length);
     this.#reach = contents[0]?.length ?? 0;
@@ -29,7 +36,7 @@ export class Sections {
   write(text: string, last: boolean): void {
     let buffer = this.#pending + text;
     for (;;) {
-      if (this.#atStart && this.#addPrefixSpace && buffer !== '' && buffer[0] !== ' ') buffer = ` ${buffer}`;
+      if (this.#atStart && buffer !== '' && this.#wantsPrefix(buffer)) buffer = ` ${buffer}`;
       if (buffer !== '') this.#atStart = false;
       const found = this.#find(buffer, last);
       if (found.id < 0) {
@@ -41,6 +48,10 @@ export class Sections {
       buffer = buffer.slice(found.to);
       this.#atStart = true;
     }
+  }
+
+  #wantsPrefix(buffer: string): boolean {
+    return this.#prefix === 'always' || (this.#prefix === 'where missing' && buffer[0] !== ' ');
   }
 
   #encode(buffer: string, end: number, last: boolean): number {

@@ -1,10 +1,11 @@
-// tokenizer.json files of Hugging Face's libraries: byte-level BPE, and words between white space. WordPiece and Unigram are read by
-// subwordJson.ts.
+// tokenizer.json files of Hugging Face's libraries: byte-level BPE, and words between white space. BPE with byte fallback is read by
+// sentencePieceJson.ts, WordPiece and Unigram by subwordJson.ts.
 import * as v from 'valibot';
 import { BpeTokenizer } from './bpe.js';
 import type { AddedToken } from './bpeDefinition.js';
 import { byteLevelBytes } from './byteLevel.js';
 import type { Merge } from './mergeWord.js';
+import { readSentencePieceJson } from './sentencePieceJson.js';
 import { type SplitPattern, splitExpressions } from './splitPattern.js';
 import { readSubwordJson } from './subwordJson.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -12,28 +13,31 @@ import {
   addedTokens,
   checked,
   content,
-  mostTokens,
+  mergeList,
   refuse,
   tokenNames,
   vocab,
 } from './tokenizerJsonSchema.js';
 import { WordTokenizer } from './words.js';
 
-const merge = v.union([
-  v.pipe(v.string(), v.regex(/^[^ ]+ [^ ]+$/, 'a merge must be two tokens with a space between them')),
-  v.pipe(v.array(content), v.length(2)),
-]);
 const part = v.nullish(v.looseObject({ type: v.string() }));
+const composition = v.object({ type: v.literal('NFC') });
+const normalizer = v.nullish(
+  v.union(
+    [composition, v.object({ type: v.literal('Sequence'), normalizers: v.array(composition) })],
+    'is not supported; only files without one, or with NFC, are',
+  ),
+);
 
 const file = v.object({
   added_tokens: addedTokens,
-  normalizer: part,
+  normalizer,
   pre_tokenizer: part,
   model: v.variant('type', [
     v.object({
       type: v.literal('BPE'),
       vocab,
-      merges: v.pipe(v.array(merge), v.maxLength(mostTokens)),
+      merges: mergeList,
       dropout: v.nullish(v.literal(0, 'must be 0')),
       continuing_subword_prefix: v.nullish(v.literal('', 'must be empty')),
       end_of_word_suffix: v.nullish(v.literal('', 'must be empty')),
@@ -51,12 +55,12 @@ export const isTokenizerJson = (value: unknown): boolean =>
 
 /** The tokenizer of a parsed tokenizer.json. DataError where it is none, or of a kind that is not supported. */
 export function readTokenizerJson(value: unknown): Tokenizer {
-  const kind = (value as { model?: { type?: unknown } | null }).model?.type;
-  if (kind === 'WordPiece' || kind === 'Unigram') return readSubwordJson(value);
+  const { type, byte_fallback } =
+    (value as { model: { type?: unknown; byte_fallback?: unknown } | null }).model ?? {};
+  if (type === 'WordPiece' || type === 'Unigram') return readSubwordJson(value);
+  if (type === 'BPE' && byte_fallback === true) return readSentencePieceJson(value);
   const whole = checked(file, value);
-  const { normalizer, added_tokens, model } = whole;
-  if (normalizer)
-    refuse(`normalizer ${normalizer.type.slice(0, 40)} is not supported; only files without one are`);
+  const { added_tokens, model } = whole;
   const single = added_tokens.find((token) => token.single_word);
   if (single)
     refuse(
@@ -67,7 +71,7 @@ export function readTokenizerJson(value: unknown): Tokenizer {
 }
 
 function bpe(
-  { added_tokens, pre_tokenizer, model }: File,
+  { added_tokens, normalizer, pre_tokenizer, model }: File,
   names: readonly (string | undefined)[],
 ): Tokenizer {
   if (model.type !== 'BPE') return refuse('model: BPE expected');
@@ -81,8 +85,7 @@ function bpe(
   while (tokens.length <= Math.max(-1, ...added.keys())) tokens.push(undefined);
   const hole = tokens.findIndex((token, number) => token === undefined && !added.has(number));
   if (hole >= 0) refuse(`no token has the id ${hole}, although there are higher ones`);
-  const merges = model.merges.map((each): Merge => {
-    const [left, right] = typeof each === 'string' ? each.split(' ') : each;
+  const merges = model.merges.map(([left, right]): Merge => {
     const ids = [left, right, left + right].map((name) => model.vocab.get(name) ?? -1);
     if (ids.some((number) => number < 0 || tokens[number] === undefined))
       refuse(`merge ${JSON.stringify(`${left} ${right}`.slice(0, 80))} is of tokens that are not in vocab`);
@@ -92,9 +95,19 @@ function bpe(
   if (bytes.size < 256)
     refuse(`vocab has tokens for ${bytes.size} of the 256 bytes; it is no byte-level vocabulary`);
   const addedTokens: AddedToken[] = [...added.values()].map(({ single_word: _, ...token }) => token);
-  const ignoreMerges = model.ignore_merges ?? false;
-  return new BpeTokenizer({ tokens, merges, addedTokens, pattern, addPrefixSpace, ignoreMerges });
+  return new BpeTokenizer({
+    tokens,
+    merges,
+    addedTokens,
+    pattern,
+    composes: composesBy(normalizer),
+    addPrefixSpace,
+    ignoreMerges: model.ignore_merges ?? false,
+  });
 }
+
+const composesBy = (normalizer: File['normalizer']): boolean =>
+  normalizer?.type === 'NFC' || (normalizer?.type === 'Sequence' && normalizer.normalizers.length > 0);
 
 const byteLevelSchema = v.object({
   type: v.literal('ByteLevel'),
@@ -134,10 +147,11 @@ function splitOf(preTokenizer: unknown): { pattern: SplitPattern; addPrefixSpace
 }
 
 function words(
-  { added_tokens, pre_tokenizer, model }: File,
+  { added_tokens, normalizer, pre_tokenizer, model }: File,
   names: readonly (string | undefined)[],
 ): Tokenizer {
   if (model.type !== 'WordLevel') return refuse('model: WordLevel expected');
+  if (composesBy(normalizer)) refuse('normalizer of a WordLevel model is not supported');
   if (pre_tokenizer?.type !== 'WhitespaceSplit')
     refuse('pre_tokenizer of a WordLevel model must be WhitespaceSplit; others are not supported');
   const missing = names.indexOf(undefined);

@@ -30,6 +30,21 @@ export const vocab = v.pipe(
   v.map(v.pipe(v.string(), v.maxLength(longestToken)), id),
 );
 
+/** Merges as pairs of names; older files have a string of both. */
+export const mergeList = v.pipe(
+  v.array(
+    v.union([
+      v.pipe(
+        v.string(),
+        v.regex(/^[^ ]+ [^ ]+$/, 'a merge must be two tokens with a space between them'),
+        v.transform((both) => both.split(' ') as [string, string]),
+      ),
+      v.strictTuple([content, content]),
+    ]),
+  ),
+  v.maxLength(mostTokens),
+);
+
 export const refuse = (why: string): never => {
   throw new DataError(`tokenizer.json: ${why}`);
 };

@@ -25,7 +25,7 @@ const common = (addedTokens: readonly AddedToken[]) => ({
 });
 
 export function bpeTokenizerJson(definition: BpeDefinition): TokenizerJson {
-  const { tokens, merges, addedTokens, pattern, addPrefixSpace, ignoreMerges } = definition;
+  const { tokens, merges, addedTokens, pattern, composes, addPrefixSpace, ignoreMerges } = definition;
   const names = tokens.map((token) => token && byteLevelText(token));
   const byteLevel = (useRegex: boolean) => ({
     type: 'ByteLevel',
@@ -41,6 +41,7 @@ export function bpeTokenizerJson(definition: BpeDefinition): TokenizerJson {
   };
   return {
     ...common(addedTokens),
+    normalizer: composes ? { type: 'NFC' } : null,
     pre_tokenizer:
       pattern === 'gpt2' ? byteLevel(true) : { type: 'Sequence', pretokenizers: [split, byteLevel(false)] },
     post_processor: null,

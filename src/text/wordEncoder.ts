@@ -1,6 +1,5 @@
-import type { BpeDefinition } from './bpeDefinition.js';
 import { allocateIds, type TokenIds } from './ids.js';
-import { WordMerger } from './mergeWord.js';
+import { type Merge, WordMerger } from './mergeWord.js';
 import { grown, WordTable } from './wordTable.js';
 
 /** Words that are remembered with their tokens; as many again are forgotten at once. */
@@ -8,13 +7,43 @@ const rememberedWords = 1 << 16;
 /** Longer pieces are encoded anew each time. */
 const longestRememberedWord = 64;
 
-/** Encodes pieces of text one after another, remembering those it has seen. */
-export class WordEncoder {
-  readonly #merger: WordMerger;
-  readonly #byteIds = new Int32Array(256);
+/** What merging a piece of text begins with. */
+export interface Symbols {
+  /** Writes the ids of a piece's symbols to `to` and returns how many there are; -1 where they are more than it holds. */
+  write(piece: string, to: Int32Array): number;
+  /** The token that a piece is as it stands, whatever merges lead to. */
+  whole?(piece: string): number | undefined;
+}
+
+/** The bytes of UTF-8. */
+export class ByteSymbols implements Symbols {
+  readonly #ids = new Int32Array(256);
   /** Tokens that are pieces as they are, by their bytes in Latin-1. */
   readonly #whole = new Map<string, number>();
   readonly #utf8 = new TextEncoder();
+
+  constructor(tokens: readonly (Uint8Array | undefined)[], ignoreMerges: boolean) {
+    tokens.forEach((token, id) => {
+      if (token?.length === 1) this.#ids[token[0]] = id;
+      if (ignoreMerges && token) this.#whole.set(Buffer.from(token).toString('latin1'), id);
+    });
+  }
+
+  write(piece: string, to: Int32Array): number {
+    const bytes = this.#utf8.encode(piece);
+    if (bytes.length > to.length) return -1;
+    for (let i = 0; i < bytes.length; i++) to[i] = this.#ids[bytes[i]];
+    return bytes.length;
+  }
+
+  whole(piece: string): number | undefined {
+    return this.#whole.size > 0 ? this.#whole.get(Buffer.from(piece, 'utf8').toString('latin1')) : undefined;
+  }
+}
+
+/** Encodes pieces of text one after another, remembering those it has seen. */
+export class WordEncoder {
+  readonly #merger: WordMerger;
   readonly #words = new WordTable();
   /** Tokens of word i are `#wordIds[#wordStarts[i]] … #wordIds[#wordStarts[i + 1] - 1]`. */
   readonly #wordStarts = new Int32Array(rememberedWords + 1);
@@ -23,12 +52,11 @@ export class WordEncoder {
   #out = new Int32Array(1024);
   #outLength = 0;
 
-  constructor({ tokens, merges, ignoreMerges }: BpeDefinition) {
+  constructor(
+    merges: readonly Merge[],
+    private readonly symbols: Symbols,
+  ) {
     this.#merger = new WordMerger(merges);
-    tokens.forEach((token, id) => {
-      if (token?.length === 1) this.#byteIds[token[0]] = id;
-      if (ignoreMerges && token) this.#whole.set(Buffer.from(token).toString('latin1'), id);
-    });
   }
 
   push(id: number): void {
@@ -74,16 +102,16 @@ export class WordEncoder {
 
   /** Leaves the tokens of a piece in `#symbols` and returns how many there are. */
   #merge(piece: string): number {
-    const bytes = this.#utf8.encode(piece);
-    if (this.#whole.size > 0) {
-      const whole = this.#whole.get(Buffer.from(bytes).toString('latin1'));
-      if (whole !== undefined) {
-        this.#symbols[0] = whole;
-        return 1;
-      }
+    const whole = this.symbols.whole?.(piece);
+    if (whole !== undefined) {
+      this.#symbols[0] = whole;
+      return 1;
     }
-    if (bytes.length > this.#symbols.length) this.#symbols = grown(this.#symbols, bytes.length);
-    for (let i = 0; i < bytes.length; i++) this.#symbols[i] = this.#byteIds[bytes[i]];
-    return this.#merger.merge(this.#symbols, bytes.length);
+    let count = this.symbols.write(piece, this.#symbols);
+    if (count < 0) {
+      this.#symbols = grown(this.#symbols, 4 * piece.length); // a code unit is three bytes of UTF-8 at most
+      count = this.symbols.write(piece, this.#symbols);
+    }
+    return this.#merger.merge(this.#symbols, count);
   }
 }

@@ -43,7 +43,10 @@ export const dataEntries = {
     1,
   ),
   clean: v.optional(
-    choice(['none', 'text8'], 'Cleaning before tokenising: text8 leaves a-z and spaces'),
+    choice(
+      ['none', 'text8'],
+      'Cleaning of texts and labelled texts before tokenising: text8 leaves a-z and spaces',
+    ),
     'none',
   ),
   split: v.optional(

@@ -155,7 +155,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     async open(settings, known) {
       const { validData, pooling, classifierDropout } = settings;
       const specialTokens = ['pad', 'mask', 'cls'] as const;
-      const options = { ...rowOptions(settings, known), specialTokens, labelNames: known.labelNames };
+      const options = { ...labelledOptions(settings, known), specialTokens };
       const data = await labelledData(partFiles(settings.data, validData), options);
       const { tokenizer, labelNames } = data;
       const numLabels = labelNames.length;
@@ -171,7 +171,7 @@ const kinds: Readonly<Record<ObjectiveName, Kind>> = {
     family: undefined,
     async open(settings, known) {
       const { hiddenSizes = [], hiddenAct, dropout, minCount, maxNgram, features: weighting } = settings;
-      const options = { ...rowOptions(settings, known), specialTokens: [], labelNames: known.labelNames };
+      const options = { ...labelledOptions(settings, known), specialTokens: [] };
       const data = await labelledData(partFiles(settings.data, settings.validData), options);
       const { tokenizer, labelNames } = data;
       const { vocabSize } = tokenizer;
@@ -267,6 +267,9 @@ function corruptionKind(names: readonly string[]): Kind {
   };
 }
 
+/** Objectives whose data are read as they stand. */
+const uncleaned: readonly ObjectiveName[] = ['sequence-to-sequence', 'completion'];
+
 const partFiles = (train: string, valid: string | undefined) =>
   valid === undefined ? { train } : { train, valid };
 
@@ -275,6 +278,12 @@ const rowOptions = (settings: TrainSettings, known: KnownTask) => ({
   vocabSize: settings.vocabSize,
   minCount: settings.minCount,
   signal: known.signal,
+});
+
+const labelledOptions = (settings: TrainSettings, known: KnownTask) => ({
+  ...rowOptions(settings, known),
+  clean: settings.clean,
+  labelNames: known.labelNames,
 });
 
 const count = (rows: TokenRows): string => rows.count.toLocaleString('en-US');
@@ -307,6 +316,11 @@ export async function openTask(settings: TrainSettings, known: KnownTask = {}): 
   if (settings.packDocuments && settings.objective !== 'causal') {
     throw new ConfigError(
       `packDocuments is for the objective causal; ${settings.objective} has no mask that ends with a document`,
+    );
+  }
+  if (settings.clean !== 'none' && uncleaned.includes(settings.objective)) {
+    throw new ConfigError(
+      `clean is for texts and labelled texts; the files of ${settings.objective} are taken as they are, so clean them yourself`,
     );
   }
   const {

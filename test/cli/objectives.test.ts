@@ -237,6 +237,42 @@ test.serial('bags of words: train, evaluate, and classify from the folder of the
   t.regex(widths.stderr, /--hidden-sizes: expected numbers separated by commas, got 8,-1/);
 });
 
+test.serial(
+  'labels of texts cleaned by the rules of text8: a base of such text reads all of them',
+  async (t) => {
+    const { folder, heddle, write } = commands(t);
+    const text = write('text8', [' '.concat(Array(60).fill('a warp and a weft make cloth').join(' '))]);
+    const [base, run] = [join(folder, 'base'), join(folder, 'run')];
+    const learnt = await heddle(
+      ...['train', '--data', text, '--clean', 'text8', '--tokenizer', 'words', ...sizes],
+      ...['--max-steps', '5', '--out', base, '--json'],
+    );
+    t.is(learnt.code, 0, learnt.stderr);
+    // As words between white space all of these would be unknown.
+    const rows = Array.from({ length: 64 }, (_, row) => (row % 2 ? '"Warp!"\tlong' : '(WEFT)...\tacross'));
+    const labelled = write('train.tsv', rows);
+    const flags = ['--objective', 'classification', '--data', labelled, '--valid-data', labelled, ...sizes];
+    const tuned = await heddle(
+      ...['train', ...flags, '--init-from', base, '--clean', 'text8', '--pooling', 'mean'],
+      ...['--max-steps', '40', '--out', run, '--json'],
+    );
+    t.is(tuned.code, 0, tuned.stderr);
+    t.is(last(tuned.stdout).accuracy, 1);
+    t.is(last((await heddle('evaluate', run, '--json')).stdout).accuracy, 1, 'cleaned as in training');
+    for (const [asked, label] of [
+      ['«warp»', 'long'],
+      ['Weft?', 'across'],
+    ]) {
+      const said = await heddle('classify', run, '--text', asked, '--json');
+      t.is(last(said.stdout).label, label, said.stderr);
+    }
+    const pairs = ['--source', text, '--target', text, '--clean', 'text8'];
+    const refused = await heddle('train', '--objective', 'sequence-to-sequence', ...pairs);
+    t.is(refused.code, 2);
+    t.regex(refused.stderr, /the files of sequence-to-sequence are taken as they are/);
+  },
+);
+
 test.serial('packed documents: prepare, train, evaluate, generate', async (t) => {
   const { folder, heddle, write } = commands(t);
   const data = write(

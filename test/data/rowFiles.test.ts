@@ -133,3 +133,15 @@ test('labelled texts: classes in their order, those of other parts must be known
     });
   }
 });
+
+test('labelled texts cleaned by the rules of text8: what is learnt from and read begins with a space', async (t) => {
+  const path = await files(t, { train: "It 's a Film , 2 stars !\tgood\n?!\tbad\n" });
+  const options = { tokenizer: 'characters', specialTokens: [], clean: 'text8' } as const;
+  const { tokenizer, parts } = await labelledData({ train: path('train') }, options);
+  t.deepEqual(texts(parts.train!.rows, tokenizer), [' it s a film two stars', ' ']);
+  t.is(tokenizer.vocabSize, new Set(' it s a film two stars').size);
+  await t.throwsAsync(labelledData({ train: path('train') }, { clean: 'text9' as 'text8' }), {
+    instanceOf: ConfigError,
+    message: /clean must be none or text8, but it is text9/,
+  });
+});

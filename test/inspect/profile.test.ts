@@ -1,28 +1,49 @@
 import test from 'ava';
 import { chromeTrace, profile, profileRows } from '#src/inspect/profile.js';
-import { decoderConfig } from '#src/models/config.js';
+import { randomText } from '#src/inspect/takenStep.js';
+import { Decoder } from '#src/models/decoder.js';
+import { causal } from '#src/objectives/causal.js';
+import type { Precision } from '#src/shape/dtype.js';
 import { adamw } from '#src/train/optimizer.js';
+import type { TrainingProgram } from '#src/train/programs.js';
 import { testDevice } from '../device.js';
 
-const profiled = (program: 'step' | 'evaluate') =>
+const profiled = (program: TrainingProgram, precision?: Precision) =>
   profile({
-    config: decoderConfig({
+    model: new Decoder({
       vocabSize: 17,
       hiddenSize: 16,
       numHiddenLayers: 2,
       numAttentionHeads: 2,
       maxPositionEmbeddings: 8,
     }),
+    objective: causal({ sequenceLength: 8 }),
+    data: randomText(17, 50, 3),
+    vocabSize: 17,
     batchSize: 2,
-    sequenceLength: 8,
     optimizer: adamw({ learningRate: 1e-3 }),
     clip: { mode: 'norm', maximum: 1 },
+    precision,
     seed: 3,
     device: testDevice,
     threads: 1,
     program,
     runs: 2,
   });
+
+test('every program of a run has a profile, in either precision', async (t) => {
+  const bytes: Record<string, number> = {};
+  for (const program of ['step', 'first', 'accumulate', 'update', 'evaluate'] as const)
+    for (const precision of ['float32', 'bf16'] as const) {
+      const { instructions } = await profiled(program, precision);
+      t.true(instructions.length > 0, program);
+      bytes[`${program} ${precision}`] = instructions.reduce(
+        (sum, instruction) => sum + instruction.bytes,
+        0,
+      );
+    }
+  for (const program of ['step', 'evaluate']) t.true(bytes[`${program} bf16`] < bytes[`${program} float32`]);
+});
 
 test('a profile has the time and the cost of each instruction, and its sums keep both', async (t) => {
   const { instructions, flops, seconds } = await profiled('step');

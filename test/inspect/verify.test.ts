@@ -1,10 +1,12 @@
 import test from 'ava';
+import { randomText } from '#src/inspect/takenStep.js';
 import { compareResults, type Snapshot, tolerances, verify } from '#src/inspect/verify.js';
-import { decoderConfig } from '#src/models/config.js';
+import { Decoder } from '#src/models/decoder.js';
+import { causal } from '#src/objectives/causal.js';
 import { adamw } from '#src/train/optimizer.js';
 import { testDevice } from '../device.js';
 
-const config = decoderConfig({
+const model = new Decoder({
   modelType: 'llama',
   vocabSize: 37,
   hiddenSize: 32,
@@ -15,21 +17,28 @@ const config = decoderConfig({
   dropout: 0.1,
 });
 
-test('a step on two devices agrees op by op', async (t) => {
-  const found = await verify({
-    config,
-    batchSize: 3,
-    sequenceLength: 16,
-    optimizer: adamw({ learningRate: 1e-3 }),
-    clip: { mode: 'norm', maximum: 1 },
-    seed: 7,
-    threads: 1,
-    devices: ['cpu', testDevice],
+for (const recompute of [false, true])
+  test(`a step on two devices agrees op by op${recompute ? ', recomputed' : ''}`, async (t) => {
+    const found = await verify({
+      model,
+      objective: causal({ sequenceLength: 16 }),
+      data: randomText(37, 100, 7),
+      vocabSize: 37,
+      batchSize: 3,
+      optimizer: adamw({ learningRate: 1e-3 }),
+      clip: { mode: 'norm', maximum: 1 },
+      recompute,
+      seed: 7,
+      threads: 1,
+      devices: ['cpu', testDevice],
+    });
+    t.is(found.difference, undefined);
+    t.true(found.instructions > 50);
+    // The forward pass of a recomputed block runs twice, and leaves its last products to the first.
+    t.is(found.ops.rms_norm.count, recompute ? 9 : 5);
+    for (const op of ['matmul', 'attention_backward', 'adamw', 'dropout'])
+      t.true(found.ops[op].count > 0, op);
   });
-  t.is(found.difference, undefined);
-  t.true(found.instructions > 50);
-  for (const op of ['matmul', 'attention_backward', 'adamw', 'dropout']) t.true(found.ops[op].count > 0, op);
-});
 
 test('the first op beyond its tolerance is named, in the order of the program', (t) => {
   const output = (offset: number, dtype: 'f32' | 'i32' = 'f32') =>

@@ -1,4 +1,4 @@
-// WordPiece and Unigram: against what Hugging Face's tokenizers (Python) made of the same files, see test/fixtures/make_tokenizers.py.
+// WordPiece, Unigram and SentencePiece's BPE: against what Hugging Face's tokenizers (Python) made of the same files, see test/fixtures/make_tokenizers.py.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
@@ -9,7 +9,7 @@ import type { Tokenizer } from '#src/text/tokenizer.js';
 import { tokenizerFromJSON, tokenizerSha256 } from '#src/text/vocabulary.js';
 
 const read = (name: string) => JSON.parse(readFileSync(join('test/fixtures', name), 'utf8'));
-const names = ['wordpiece', 'unigram', 'words'] as const;
+const names = ['wordpiece', 'unigram', 'words', 'sentencepiece'] as const;
 const fileOf = (name: string) => read(`${name}.tokenizer.json`);
 const casesOf = (name: string): { text: string; ids: number[]; decoded: string }[] =>
   read(`${name}.tokenizer.cases.json`);
@@ -167,6 +167,36 @@ const refused: [string, (typeof names)[number], (file: ReturnType<typeof fileOf>
     'unigram',
     (file) => ({ ...file, pre_tokenizer: { type: 'WhitespaceSplit' } }),
     /must be Metaspace/,
+  ],
+  [
+    'a byte to fall back on that is not there',
+    'sentencepiece',
+    (file) => {
+      const { '<0x80>': _, ...vocab } = file.model.vocab;
+      return { ...file, model: { ...file.model, vocab } };
+    },
+    /no token has the id|<0x80>/,
+  ],
+  [
+    'a merge across words',
+    'sentencepiece',
+    (file) => {
+      const vocab = { ...file.model.vocab, 'a▁': 701 };
+      return { ...file, model: { ...file.model, vocab, merges: [...file.model.merges, ['a', '▁']] } };
+    },
+    /reaches from one word into the next/,
+  ],
+  [
+    'merges of SentencePiece within pieces of its own',
+    'sentencepiece',
+    (file) => ({ ...file, pre_tokenizer: { type: 'Whitespace' } }),
+    /pre_tokenizer/,
+  ],
+  [
+    'a normalizer beside it',
+    'sentencepiece',
+    (file) => ({ ...file, normalizer: { type: 'NFKC' } }),
+    /normalizer/,
   ],
   ['WordPiece without words', 'words', (file) => ({ ...file, pre_tokenizer: null }), /pre_tokenizer/],
 ];

@@ -54,6 +54,18 @@ const views: Sample[] = [
     gradient: 'smooth',
   },
   {
+    name: 'matmul: a transposed, in chunks of pairs and half a pair',
+    inputs: { a: normal([1101, 19]), b: normal([1101, 23]) },
+    build: ({ a, b }) => ({ y: matmul(transpose(a), b) }),
+    gradient: 'smooth',
+  },
+  {
+    name: 'matmul: b transposed, panels of pairs and half a pair shared',
+    inputs: { a: normal([171, 1101]), b: normal([5, 1101]) },
+    build: ({ a, b }) => ({ y: matmul(a, transpose(b)) }),
+    gradient: 'smooth',
+  },
+  {
     name: 'matmul: b transposed',
     inputs: { a: normal([18, 40]), b: normal([29, 40]) },
     build: ({ a, b }) => ({ y: matmul(a, transpose(b)) }),
