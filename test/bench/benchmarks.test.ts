@@ -3,6 +3,8 @@ import { benchAttention } from '../../bench/attention.js';
 import { benchGenerate } from '../../bench/generate.js';
 import { benchOverhead } from '../../bench/overhead.js';
 import { benchScaling } from '../../bench/scaling.js';
+import { trainingCases } from '../../bench/trainingCase.js';
+import { trainingMemory } from '../../bench/trainingMemory.js';
 
 const rising = ({ min, median, max }: { min: number; median: number; max: number }) =>
   min > 0 && min <= median && median <= max;
@@ -53,4 +55,12 @@ test('steps are measured on growing numbers of threads', async (t) => {
     ],
   );
   for (const { ours, tokensPerSecond } of cases) t.is(tokensPerSecond, 256 / ours.median);
+});
+
+test('peak memory is that of a process of its own', async (t) => {
+  const tiny = trainingCases.find(({ name }) => name === 'tiny')!;
+  const { ours, peers } = await trainingMemory(tiny, 'float32', [], 1);
+  t.deepEqual(peers, {});
+  // Node alone takes more than the first, and the model next to nothing.
+  t.true(ours.peakBytes > 30e6 && ours.peakBytes < 300e6, String(ours.peakBytes));
 });
