@@ -7,7 +7,13 @@
 #include "pairs.h"
 #include "thin.h"
 
-namespace heddle { namespace cpu { namespace HEDDLE_ISA {
+namespace heddle { namespace cpu {
+#if defined(__AVX512BF16__)
+namespace avx512 {
+void matmul(const Call& call);  // whose products of float32 are as good
+}
+#endif
+namespace HEDDLE_ISA {
 
 namespace {
 
@@ -269,6 +275,11 @@ void product(const Call& call) {
 
 }  // namespace
 
+#if defined(__AVX512BF16__)
+void matmul(const Call& call) { call.in[0].dtype == BF16 ? product<bf16>(call) : avx512::matmul(call); }
+#else
 void matmul(const Call& call) { call.in[0].dtype == BF16 ? product<bf16>(call) : product<float>(call); }
+#endif
 
-}}}  // namespace heddle::cpu::HEDDLE_ISA
+}  // namespace HEDDLE_ISA
+}}  // namespace heddle::cpu
