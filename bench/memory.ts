@@ -49,6 +49,7 @@ async function measure(shape: TrainingCase, threads: number) {
     name: shape.name,
     tokens: batchSize * sequenceLength,
     plannedActivationsMiB: mebibytes(plan.memory.activations ?? 0),
+    plannedTotalMiB: mebibytes(plan.memoryTotal),
     allocatedActivationsMiB: mebibytes((arenas as Record<string, number>).activations),
     allLogitsMiB: mebibytes(4 * batchSize * sequenceLength * vocabSize),
     seconds,

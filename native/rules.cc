@@ -247,7 +247,7 @@ class Check {
   // The least each kernel works with; the same formulas stand beside the ops in src/ops. matmul does with any.
   uint64_t least_workspace() const {
     switch (instruction_.op) {
-      case OP_sum: return 64 * 4 * extent('A') * extent('B');
+      case OP_sum: return std::min<uint64_t>(64, extent('R')) * 4 * extent('A') * extent('B');
       case OP_layer_norm_backward: return 32 * 2 * 4 * extent('C');
       case OP_rms_norm_backward: return 32 * 4 * extent('C');
       case OP_skip_gram: return 4 * skip_gram_places(extent('N'), attribute(0), extent('C')).end;

@@ -13,11 +13,11 @@ export async function writeStart(
   stepper: Stepper,
   { model, seed }: StepperOptions,
 ): Promise<void> {
-  const weights = [...initialValues(model, stepper.table, seed)].map(({ entry, values }) => ({
+  const weights = Array.from(initialValues(model, stepper.table, seed), ({ entry, values }) => ({
     name: entry.name,
     dtype: 'F32' as const,
     shape: entry.slot.shape,
-    source: bytesOf(values),
+    source: bytesOf(values.slice()),
   }));
   const batch = Object.entries(stepper.batches.batchAt(0, 0).arrays).map(([name, values]) => ({
     name,

@@ -24,7 +24,8 @@ function fill(
 
 /**
  * First values of all parameters, one at a time. Each draws from a stream of its own, numbered in the order of
- * declaration, so that freezing or regrouping parameters changes none of them.
+ * declaration, so that freezing or regrouping parameters changes none of them. `values` holds them until the next is asked for:
+ * all share one memory, or those of a whole model would wait for the garbage collector.
  */
 export function* initialValues(
   model: Module,
@@ -32,9 +33,11 @@ export function* initialValues(
   seed: number,
 ): Generator<{ entry: ParameterEntry; values: Float32Array }> {
   const streams = new Map([...model.namedParameters().keys()].map((name, index) => [name, index]));
-  for (const entry of table.entries) {
+  const sizes = table.entries.map(({ parameter }) => sizeOf(parameter.shape));
+  const memory = new Float32Array(Math.max(0, ...sizes));
+  for (const [index, entry] of table.entries.entries()) {
     const { parameter } = entry;
-    const values = new Float32Array(sizeOf(parameter.shape));
+    const values = memory.subarray(0, sizes[index]);
     yield { entry, values: fill(values, parameter.initialization, seed, streams.get(entry.name)!) };
   }
 }

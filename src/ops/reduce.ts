@@ -13,8 +13,8 @@ export const sumOp = defineOp('sum', {
     return [dy && expand(reshape(cast(dy, x!.dtype), [outer, 1, inner]), x!.shape)];
   },
   cost: ({ inputs: [x] }) => ({ flops: sizeOf(x!.shape) }),
-  // Partial sums of row blocks, added in a fixed order (native/cpu/reduce.cc: 64 blocks at most).
-  workspace: ({ outputs: [y] }) => 64 * 4 * sizeOf(y.shape),
+  // Partial sums of row blocks, added in a fixed order (native/cpu/reduce.cc: 64 blocks at most, of a row at least).
+  workspace: ({ inputs: [x], outputs: [y] }) => Math.min(64, x!.shape[1]) * 4 * sizeOf(y.shape),
 });
 
 /** Sum over `axes` (default: all). The summed axes vanish unless `keepAxes`. */

@@ -16,13 +16,12 @@ const sizes = {
 
 /** Standard deviations of first values by parameter. */
 function deviations(model: Module): Map<string, number> {
-  const all = [...initialValues(model, parameterTable(model), 11)];
-  return new Map(
-    all.map(({ entry, values }) => {
-      const mean = values.reduce((a, b) => a + b) / values.length;
-      return [entry.name, Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length)];
-    }),
-  );
+  const found = new Map<string, number>();
+  for (const { entry, values } of initialValues(model, parameterTable(model), 11)) {
+    const mean = values.reduce((a, b) => a + b) / values.length;
+    found.set(entry.name, Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length));
+  }
+  return found;
 }
 
 test('weights start as their families published', (t) => {
