@@ -29,6 +29,7 @@ const AVA_FILES = [
   'dist-test/test/ops/kernels.test.js',
   'dist-test/test/models/**/*.test.js',
   'dist-test/test/runtime/session.test.js',
+  'dist-test/test/train/matmulChoices.test.js',
   'dist-test/test/train/trainer.test.js',
   'dist-test/test/inspect/verify.test.js',
 ];
@@ -88,7 +89,12 @@ function checksOf({ name, sanitize, flops, products, seeds, faults }, folder) {
 if (!only || only === 'addon') {
   const folder = buildKind('');
   if (folder) {
-    const env = { ...process.env, HEDDLE_ADDON: join(folder, 'heddle.node'), HEDDLE_TEST_DEVICE: 'cuda' };
+    const env = {
+      ...process.env,
+      HEDDLE_ADDON: join(folder, 'heddle.node'),
+      HEDDLE_TEST_CUBLAS: join(folder, 'test-native', 'fakeCublas.so'),
+      HEDDLE_TEST_DEVICE: 'cuda',
+    };
     await tally.check('AVA tests on the emulator', () => start('npx', ['ava', ...AVA_FILES], { env }));
   } else tally.fail('build of the addon for the emulator');
 }

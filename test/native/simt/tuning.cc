@@ -112,7 +112,7 @@ void find_the_library() {
 }
 
 // Every layout, dtype and epilogue, with and without sums of columns, with each algorithm, fused where that is possible and
-// finished by us.
+// finished by us. Some of them, of every sort, are timed too: that takes our own kernels a hundred times as long.
 void compute_with_the_library() {
   int possible[4] = {}, with_sums = 0;
   for (int variant = 0; variant < 64; variant++) {
@@ -125,8 +125,10 @@ void compute_with_the_library() {
     c.has_sums = variant >= 48;
     if (c.has_sums && variant % 2)  // gradients of a weight and its bias, which the library can make at once
       c.epilogue = EPILOGUE_NONE, c.has_bias = false, c.batches = 1, c.result = F32, c.a_turned = variant % 4 == 1;
-    const std::string text = text_of(c), kind = text.substr(0, text.find('\t'));
-    CHECK(contains(text, " ms, own ") && !contains(text, "wrong") && !contains(text, "failed"));
+    if (variant % 7 == 0) {
+      const std::string text = text_of(c);
+      CHECK(contains(text, " ms, own ") && !contains(text, "wrong") && !contains(text, "failed"));
+    }
     for (const MatmulChoice::Way way : {MatmulChoice::FUSED, MatmulChoice::FUSED_BUT_SUMS, MatmulChoice::FINISHED})
       for (int algorithm : {1, 2}) {
         // The choice of this process is made; the way an earlier choice is read shows on a call alone.
@@ -146,7 +148,7 @@ void compute_with_the_library() {
         if (is_possible && way == MatmulChoice::FUSED && c.has_sums) with_sums++;
         if (problem.empty()) continue;
         failures()++;
-        fprintf(stderr, "%s, way %d, %d: %s\n", kind.c_str(), int(way), algorithm, problem.c_str());
+        fprintf(stderr, "variant %d, way %d, %d: %s\n", variant, int(way), algorithm, problem.c_str());
       }
   }
   CHECK(possible[MatmulChoice::FUSED] >= 24 && possible[MatmulChoice::FINISHED] == 128);
