@@ -95,7 +95,9 @@ if (!only || only === 'addon') {
       HEDDLE_TEST_CUBLAS: join(folder, 'test-native', 'fakeCublas.so'),
       HEDDLE_TEST_DEVICE: 'cuda',
     };
-    await tally.check('AVA tests on the emulator', () => start('npx', ['ava', ...AVA_FILES], { env }));
+    // In processes: the emulator runs one kernel at a time in each.
+    const args = ['ava', '--no-worker-threads', ...AVA_FILES];
+    await tally.check('AVA tests on the emulator', () => start('npx', args, { env }));
   } else tally.fail('build of the addon for the emulator');
 }
 const kinds = KINDS.filter(({ name }) => !only || only === name);
