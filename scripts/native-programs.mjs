@@ -11,7 +11,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 const jobs = Number(process.env.JOBS) || availableParallelism();
 
 /** Runs a command in the project's folder, with its output shown. */
-export function run(command, args, options = {}) {
+function run(command, args, options = {}) {
   return spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
 }
 
@@ -44,9 +44,17 @@ const fixedAddresses =
 /** Starts a command in the project's folder; how it ends, and all that it said. */
 export function start(command, args, { seconds, env } = {}) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, env, timeout: seconds && seconds * 1000 });
+    const child = spawn(command, args, {
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: seconds && seconds * 1000,
+    });
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => {
+        output += text;
+      });
     child.on('error', ({ message }) => resolve({ status: null, signal: message, output }));
     child.on('close', (status, signal) => resolve({ status, signal, output }));
   });

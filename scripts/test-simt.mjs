@@ -3,7 +3,7 @@
 // poisoned memory, with the address and undefined-behaviour sanitizers and with the thread sanitizer; and planted faults, each
 // of which must be found. Builds use all cores; what they made then runs side by side.
 import { join } from 'node:path';
-import { build, isCmakeInstalled, root, run, start, startProgram, Tally } from './native-programs.mjs';
+import { build, isCmakeInstalled, root, start, startProgram, Tally } from './native-programs.mjs';
 
 // The largest samples (flops) and cases of attention (B T S H D) for each kind of build: the sanitizers cost a factor of 5 to 20.
 const KINDS = [
@@ -37,6 +37,7 @@ const SECONDS = 600;
 // Fake stacks would be made for every fiber.
 const env = { ASAN_OPTIONS: 'detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=0' };
 const only = process.argv[2]; // a kind, or "addon"
+const samples = join(root, 'build-cmake', 'samples.bin');
 
 if (!isCmakeInstalled()) {
   console.log('emulator: skipped, cmake is not installed');
@@ -101,16 +102,17 @@ if (!only || only === 'addon') {
   } else tally.fail('build of the addon for the emulator');
 }
 const kinds = KINDS.filter(({ name }) => !only || only === name);
-const samples = join(root, 'build-cmake', 'samples.bin');
-if (kinds.length > 0) {
-  const most = Math.max(...kinds.map(({ flops }) => flops));
-  run('node', ['dist-test/test/ops/writeSamples.js', samples, String(most)]);
-}
 const checks = [];
 for (const kind of kinds) {
   const folder = buildKind(kind.sanitize);
-  if (folder) checks.push(...checksOf(kind, folder));
+  if (folder)
+    checks.unshift(...checksOf(kind, folder)); // the slow ones first, so that no core idles at the end
   else tally.fail(`build of ${kind.name}`);
+}
+if (checks.length > 0) {
+  const most = Math.max(...kinds.map(({ flops }) => flops));
+  const args = ['dist-test/test/ops/writeSamples.js', samples, String(most)];
+  await tally.check('writing the samples', () => start('node', args));
 }
 await tally.checkAll(checks);
 tally.end();
