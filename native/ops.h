@@ -4,7 +4,7 @@
 
 namespace heddle {
 
-constexpr uint64_t OPS_HASH = 0x25be7af3716c60ceull;
+constexpr uint64_t OPS_HASH = 0xeebf267b7af10981ull;
 
 enum ActivationKind : int32_t { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_SILU, ACTIVATION_TANH };
 enum UnaryKind : int32_t { UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_RECIPROCAL, UNARY_SQUARE };
@@ -75,8 +75,8 @@ struct SkipGramAttributes { int32_t window; int32_t negatives; };
   X(sinusoidal, "* i32", "* C", 4, 0) \
   X(rotary_table, "* i32", "* E;* E", 8, 0) \
   X(rotary, "B T H D real rows;B T E strided;B T E strided", "B T H D real rows", 4, 0) \
-  X(softmax_cross_entropy, "N V real;N i32", "N;N;N V real", 4, 0) \
-  X(softmax_cross_entropy_backward, "N V real;N i32;N;N", "N V real", 4, 0) \
+  X(softmax_cross_entropy, "N V real rows;N i32", "N;N;N V real rows", 4, 0) \
+  X(softmax_cross_entropy_backward, "N V real rows;N i32;N;N", "N V real rows", 4, 0) \
   X(count_targets, "N i32", "1", 4, 0) \
   X(layer_norm, "* C real;C;C ?;* C real ?", "* C real;*;*;* C real", 4, 0) \
   X(layer_norm_backward, "* C real;C;*;*;* C real;* C real ?", "* C real;C;C", 0, 0) \

@@ -1,14 +1,17 @@
 // Builds the programs of native tests by CMake, with sanitizers, and runs them. Builds stay in build-cmake/, so that a second
 // run compiles what changed.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** How many things are done at once. */
+const jobs = Number(process.env.JOBS) || availableParallelism();
+
 /** Runs a command in the project's folder, with its output shown. */
-export function run(command, args, options = {}) {
+function run(command, args, options = {}) {
   return spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
 }
 
@@ -23,8 +26,7 @@ export function build(name, options) {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   if (configured.status !== 0) return undefined;
-  const jobs = String(process.env.JOBS || availableParallelism());
-  return run('cmake', ['--build', folder, '--parallel', jobs], { env }).status === 0
+  return run('cmake', ['--build', folder, '--parallel', String(jobs)], { env }).status === 0
     ? join(root, folder)
     : undefined;
 }
@@ -39,11 +41,29 @@ const sanitizerEnvironment = {
 const fixedAddresses =
   run('setarch', ['-R', 'true'], { stdio: 'ignore' }).status === 0 ? ['setarch', '-R'] : [];
 
-/** Runs a program that may have been built with a sanitizer. */
-export function runProgram(file, args, { seconds, ...options }) {
+/** Starts a command in the project's folder; how it ends, and all that it said. */
+export function start(command, args, { seconds, env } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: seconds && seconds * 1000,
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => {
+        output += text;
+      });
+    child.on('error', ({ message }) => resolve({ status: null, signal: message, output }));
+    child.on('close', (status, signal) => resolve({ status, signal, output }));
+  });
+}
+
+/** Starts a program that may have been built with a sanitizer. */
+export function startProgram(file, args, { seconds, env }) {
   const [command, ...rest] = [...fixedAddresses, file, ...args];
-  const env = { ...process.env, ...sanitizerEnvironment, ...options.env };
-  return run(command, rest, { timeout: seconds * 1000, ...options, env });
+  return start(command, rest, { seconds, env: { ...process.env, ...sanitizerEnvironment, ...env } });
 }
 
 /** Counts what passed and failed, a line each, and sets the exit code at the end. */
@@ -56,16 +76,29 @@ export class Tally {
     this.#name = name;
   }
 
-  /** Runs `body`, which gives the result of a process, and expects exit code 0, or another one where `fails`. */
-  check(label, body, { fails = false } = {}) {
+  /**
+   * Runs `body`, which promises the end of a process, and expects exit code 0, or another one where `fails`. What was said
+   * is shown, except where the failure is what was wanted.
+   */
+  async check(label, body, { fails = false } = {}) {
     const started = performance.now();
-    const { status, signal } = body();
+    const { status, signal, output } = await body();
     const took = `${((performance.now() - started) / 1000).toFixed(1)} s`;
     const isRight = fails ? status !== 0 && status !== null : status === 0;
     if (isRight) this.#passed++;
     else this.#failed.push(label);
+    if (!fails || !isRight) process.stdout.write(output);
     const outcome = signal ?? `exit code ${status}`;
     console.log(isRight ? `  ok ${label}, ${took}` : `  FAILED ${label}: ${outcome}, ${took}`);
+  }
+
+  /** Runs checks that do not disturb each other, one for each core at a time, in their order. */
+  async checkAll(checks) {
+    const left = [...checks];
+    const work = async () => {
+      for (let next = left.shift(); next; next = left.shift()) await this.check(...next);
+    };
+    await Promise.all(Array.from({ length: jobs }, work));
   }
 
   fail(label) {

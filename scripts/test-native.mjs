@@ -4,7 +4,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join, parse } from 'node:path';
 import { sources } from './compiler.mjs';
-import { build, isCmakeInstalled, root, runProgram, Tally } from './native-programs.mjs';
+import { build, isCmakeInstalled, root, startProgram, Tally } from './native-programs.mjs';
 
 const KINDS = [
   { name: 'address', sanitize: 'address,undefined' },
@@ -38,7 +38,7 @@ for (const { name, sanitize } of KINDS) {
   }
   for (const stem of stems) {
     const program = join(folder, 'test-native', stem);
-    tally.check(`${stem} (${name})`, () => runProgram(program, [], { seconds: TEST_SECONDS }));
+    await tally.check(`${stem} (${name})`, () => startProgram(program, [], { seconds: TEST_SECONDS }));
   }
 }
 tally.end();

@@ -64,16 +64,17 @@ void cross_entropy(const Call& call) {
   float *loss = floats(call.out[0]), *log_sum_exp = floats(call.out[1]);
   T* dlogits = elements<T>(call.out[2]);
   const int64_t rows = call.in[0].shape[0], count = call.in[0].shape[1];
+  const int64_t pitch = call.in[0].stride[0], dlogits_pitch = call.out[2].stride[0];
   const float smoothing = attributes_of<SoftmaxCrossEntropyAttributes>(call).label_smoothing;
   parallel_ranges(call.context, rows, rows_per_task(count), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
-      const T* x = logits + row * count;
+      const T* x = logits + row * pitch;
       const int32_t target = targets[row];
       const bool counts = target >= 0 && target < count;
       if (!counts) {
         if (loss) loss[row] = 0.0f;
         if (log_sum_exp) log_sum_exp[row] = static_cast<float>(statistics(x, count, false).log_sum_exp);
-        if (dlogits) memset(dlogits + row * count, 0, count * sizeof(T));
+        if (dlogits) memset(dlogits + row * dlogits_pitch, 0, count * sizeof(T));
         continue;
       }
       const RowStatistics found = statistics(x, count, loss && smoothing != 0.0f);
@@ -86,7 +87,7 @@ void cross_entropy(const Call& call) {
       if (log_sum_exp) log_sum_exp[row] = static_cast<float>(found.log_sum_exp);
       // Not exp(x - log_sum_exp): that would carry the rounding of large logits into the probabilities.
       const float inverse = static_cast<float>(1 / found.exponentials);
-      if (dlogits) write_gradient(x, count, target, found.greatest, inverse, smoothing, 1.0f, dlogits + row * count);
+      if (dlogits) write_gradient(x, count, target, found.greatest, inverse, smoothing, 1.0f, dlogits + row * dlogits_pitch);
     }
   });
 }
@@ -98,14 +99,15 @@ void cross_entropy_backward(const Call& call) {
   const float *log_sum_exp = floats(call.in[2]), *dloss = floats(call.in[3]);
   T* dlogits = elements<T>(call.out[0]);
   const int64_t rows = call.in[0].shape[0], count = call.in[0].shape[1];
+  const int64_t pitch = call.in[0].stride[0], dlogits_pitch = call.out[0].stride[0];
   const float smoothing = attributes_of<SoftmaxCrossEntropyBackwardAttributes>(call).label_smoothing;
   if (!dlogits) return;
   parallel_ranges(call.context, rows, rows_per_task(count), [&](int64_t first, int64_t last, int32_t) {
     for (int64_t row = first; row < last; row++) {
-      T* to = dlogits + row * count;
+      T* to = dlogits + row * dlogits_pitch;
       const int32_t target = targets[row];
       if (target >= 0 && target < count) {
-        write_gradient(logits + row * count, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
+        write_gradient(logits + row * pitch, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
       } else {
         memset(to, 0, count * sizeof(T));
       }

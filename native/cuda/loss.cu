@@ -52,9 +52,9 @@ HEDDLE_DEVICE void clear(T* to, int64_t count) {
 template <typename Group, typename T>
 __global__ void __launch_bounds__(Group::THREADS)
     cross_entropy(const T* logits, const int32_t* targets, float* loss, float* log_sum_exp, T* dlogits, int64_t rows,
-                  int64_t count, float smoothing) {
+                  int64_t count, int64_t pitch, int64_t dlogits_pitch, float smoothing) {
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
-    const T* x = logits + row * count;
+    const T* x = logits + row * pitch;
     const int32_t target = targets[row];
     const bool counts = target >= 0 && target < count;
     const RowStatistics found = statistics<Group>(x, count);
@@ -77,21 +77,22 @@ __global__ void __launch_bounds__(Group::THREADS)
     __syncwarp();
     if (Group::ROWS == 1) __syncthreads();
     // Not exp(x - log_sum_exp): that would carry the rounding of large logits into the probabilities.
+    T* const to = dlogits + row * dlogits_pitch;
     if (counts)
-      write_gradient<Group>(x, count, target, found.greatest, 1.0f / found.exponentials, smoothing, 1.0f, dlogits + row * count);
-    else clear<Group>(dlogits + row * count, count);
+      write_gradient<Group>(x, count, target, found.greatest, 1.0f / found.exponentials, smoothing, 1.0f, to);
+    else clear<Group>(to, count);
   }
 }
 
 template <typename Group, typename T>
 __global__ void __launch_bounds__(Group::THREADS)
     cross_entropy_backward(const T* logits, const int32_t* targets, const float* log_sum_exp, const float* dloss,
-                           T* dlogits, int64_t rows, int64_t count, float smoothing) {
+                           T* dlogits, int64_t rows, int64_t count, int64_t pitch, int64_t dlogits_pitch, float smoothing) {
   for (int64_t row = Group::first_row(); row < rows; row += Group::row_step()) {
     const int32_t target = targets[row];
-    T* const to = dlogits + row * count;
+    T* const to = dlogits + row * dlogits_pitch;
     if (target >= 0 && target < count)
-      write_gradient<Group>(logits + row * count, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
+      write_gradient<Group>(logits + row * pitch, count, target, log_sum_exp[row], 1.0f, smoothing, dloss[row], to);
     else clear<Group>(to, count);
   }
 }
@@ -116,7 +117,7 @@ Status softmax_cross_entropy(const Call& call, Stream stream) {
       return launch(cross_entropy<Group, T>, Group::blocks(rows), dim3(Group::THREADS), 0, stream,
                     static_cast<const T*>(call.in[0].data), static_cast<const int32_t*>(call.in[1].data),
                     static_cast<float*>(call.out[0].data), static_cast<float*>(call.out[1].data),
-                    static_cast<T*>(call.out[2].data), rows, count, smoothing);
+                    static_cast<T*>(call.out[2].data), rows, count, call.in[0].stride[0], call.out[2].stride[0], smoothing);
     });
   });
 }
@@ -132,7 +133,7 @@ Status softmax_cross_entropy_backward(const Call& call, Stream stream) {
       return launch(cross_entropy_backward<Group, T>, Group::blocks(rows), dim3(Group::THREADS), 0, stream,
                     static_cast<const T*>(call.in[0].data), static_cast<const int32_t*>(call.in[1].data),
                     static_cast<const float*>(call.in[2].data), static_cast<const float*>(call.in[3].data),
-                    static_cast<T*>(call.out[0].data), rows, count, smoothing);
+                    static_cast<T*>(call.out[0].data), rows, count, call.in[0].stride[0], call.out[0].stride[0], smoothing);
     });
   });
 }

@@ -25,11 +25,11 @@ Extents extents_of(const Call& call) {
   return {extent_of(a, 0, a.rank - 2), a.shape[a.rank - 2], b.shape[b.rank - 1], a.shape[a.rank - 1]};
 }
 
-// Whether 16 bytes along `axis` can be copied at once wherever a multiple of as many elements begins.
+// Whether 16 bytes along `axis` can be copied at once wherever a multiple of as many elements begins; the last of them may be
+// fewer.
 bool is_vectorable(const Operand& operand, int axis) {
   const int64_t elements = operand.dtype == BF16 ? 8 : 4;
-  if (reinterpret_cast<uintptr_t>(operand.data) % 16 || operand.shape[axis] % elements || operand.stride[axis] != 1)
-    return false;
+  if (reinterpret_cast<uintptr_t>(operand.data) % 16 || operand.stride[axis] != 1) return false;
   for (int other = 0; other < operand.rank; other++)
     if (other != axis && operand.stride[other] % elements) return false;
   return true;
@@ -120,7 +120,9 @@ __global__ void add_splits(Multiplication g, const float* parts, unsigned batche
 
 template <typename Shape>
 MultiplyKernel exact_kernel(const Multiplication& g) {
-  const bool a = is_vectorable(g.a, g.a.rank - 2), b = is_vectorable(g.b, g.b.rank - 1);
+  // These copy whole vectors.
+  const bool a = is_vectorable(g.a, g.a.rank - 2) && g.m % VECTOR == 0;
+  const bool b = is_vectorable(g.b, g.b.rank - 1) && g.n % VECTOR == 0;
   return a ? b ? multiply_tiles<Shape, true, true> : multiply_tiles<Shape, true, false>
            : b ? multiply_tiles<Shape, false, true> : multiply_tiles<Shape, false, false>;
 }

@@ -19,11 +19,12 @@ HEDDLE_DEVICE uint32_t pack_bf16(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 }
-// 16 bytes from global to shared memory, or zeros where `present` is false; both addresses are multiples of 16.
-HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(present ? 16 : 0)
-               : "memory");
+// The first `bytes` of 16 from global to shared memory, and zeros for the rest; both addresses are multiples of 16.
+HEDDLE_DEVICE void copy_async_bytes(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes) : "memory");
 }
+// All 16, or zeros where `present` is false.
+HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present) { copy_async_bytes(to, from, present ? 16 : 0); }
 // The same for one word of 4 bytes.
 HEDDLE_DEVICE void copy_async_word(void* to, const void* from, bool present) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(present ? 4 : 0)
@@ -66,6 +67,9 @@ HEDDLE_DEVICE uint32_t to_tf32(float x) {
 HEDDLE_DEVICE float fast_exp2(float x) { return exp2f(x); }
 HEDDLE_DEVICE uint32_t pack_bf16(float low, float high) {
   return uint32_t(to_bf16(low).bits) | uint32_t(to_bf16(high).bits) << 16;
+}
+HEDDLE_DEVICE void copy_async_bytes(void* to, const void* from, int bytes, SIMT_PLACE) {
+  simt::copy_async(to, from, 16, uint32_t(bytes), place);
 }
 HEDDLE_DEVICE void copy_async(void* to, const void* from, bool present, SIMT_PLACE) {
   simt::copy_async(to, from, 16, present ? 16 : 0, place);

@@ -94,12 +94,14 @@ struct PanelLoader {
   __device__ __forceinline__ void copy_chunk(uint4* panel, int depths, int64_t line_stride, int64_t depth_stride) {
     const T* each = from;
     depths -= depth();
+    // Of the last unit of a row only what exists: what lies behind it may be anything.
+    const int bytes = min(BY_DEPTH ? max(depths, 0) : lines, To::UNIT) * int(sizeof(T));
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
       const int line_step = BY_DEPTH ? i * STEP : 0, depth_step = BY_DEPTH ? 0 : i * STEP;
       uint4* const to = panel + To::place(line() + line_step, depth() + depth_step);
       if (GATHERED) gather(to, each, lines - line_step, depths - depth_step, line_stride, depth_stride);
-      else copy_async(to, each, lines > line_step && depths > depth_step);
+      else copy_async_bytes(to, each, (BY_DEPTH ? lines > line_step : depths > depth_step) ? bytes : 0);
       each += BY_DEPTH ? STEP * line_stride : STEP * depth_stride;
     }
     from += To::DEPTH * depth_stride;

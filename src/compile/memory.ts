@@ -4,6 +4,7 @@ import { dtypeBytes } from '../shape/dtype.js';
 import { contiguousLayout, type Layout, satisfies } from '../shape/layout.js';
 import { sizeOf } from '../shape/shape.js';
 import { locate, type Place } from './layout.js';
+import { pitchedLayout, pitchesOf } from './pitch.js';
 import { slotBelow } from './schedule.js';
 
 /** Bytes within an arena. */
@@ -63,7 +64,7 @@ export function planMemory(
     const place = owners.placeOf(root);
     if (!place) {
       const { offset } = blocks.get(owners.ownerOf(root))!;
-      return { address: { arena: 'activations', offset }, layout: contiguousLayout(root.shape) };
+      return { address: { arena: 'activations', offset }, layout: owners.layout(root) };
     }
     if (isSlot(place.within)) return { address: place.within, layout: place.layout };
     const parent = addressOf(place.within);
@@ -99,6 +100,7 @@ class Owners {
   private readonly firsts = new Map<Tensor, number>();
   private readonly lasts = new Map<Tensor, number>();
   private readonly places: Map<Tensor, Place>;
+  private readonly pitches: ReadonlyMap<Tensor, number>;
 
   constructor(
     private readonly order: readonly Node[],
@@ -106,6 +108,7 @@ class Owners {
     keep: boolean,
   ) {
     this.places = new Map(places);
+    this.pitches = pitchesOf(order, places);
     order.forEach((node, time) => {
       for (const input of node.inputs) if (input) this.read(locate(input)!.root, time);
       for (const output of node.outputs) this.write(output, time);
@@ -167,6 +170,7 @@ class Owners {
     if (root.node.slot || root.node.input || this.places.has(root) || this.lasts.get(root) !== time)
       return false;
     if (root.node.op.name === 'concat' || bytesOf(root) !== bytesOf(output)) return false;
+    if (this.bytes(root) !== this.bytes(output)) return false; // rows lie equally far apart in both
     const { layout } = locate(input)!;
     if (!satisfies(layout, input.shape, 'contiguous')) return false;
     // The input's memory may not be an operand of this instruction in any other role.
@@ -226,7 +230,15 @@ class Owners {
   }
 
   bytes(owner: Tensor): number {
-    return bytesOf(owner);
+    const pitch = this.pitches.get(owner);
+    return pitch === undefined
+      ? bytesOf(owner)
+      : bytesOf({ shape: [...owner.shape.slice(0, -1), pitch], dtype: owner.dtype });
+  }
+
+  /** Of a root that nothing but the activations arena has a place for. */
+  layout(root: Tensor): Layout {
+    return pitchedLayout(root.shape, this.pitches.get(root));
   }
 }
 

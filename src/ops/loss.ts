@@ -11,8 +11,8 @@ import { reshape } from './view.js';
  * somebody reads `dlogits`, the kernel writes softmax(logits) - q there, over the logits if they die.
  */
 export const softmaxCrossEntropyOp = defineOp('softmax_cross_entropy', {
-  inputs: { logits: 'N V real', targets: 'N i32' },
-  outputs: { loss: 'N', log_sum_exp: 'N', dlogits: 'N V real' },
+  inputs: { logits: 'N V real rows', targets: 'N i32' },
+  outputs: { loss: 'N', log_sum_exp: 'N', dlogits: 'N V real rows' },
   attributes: { label_smoothing: 'f32' },
   reuse: { dlogits: ['logits'] },
   gradient: ({ inputs: [logits, targets], outputs: [, logSumExp], attributes }, [dloss]) => [
@@ -23,8 +23,8 @@ export const softmaxCrossEntropyOp = defineOp('softmax_cross_entropy', {
 
 /** dlogits = dloss * (softmax(logits) - q); only where compile/fuse.ts could not let the forward kernel write it. */
 export const softmaxCrossEntropyBackwardOp = defineOp('softmax_cross_entropy_backward', {
-  inputs: { logits: 'N V real', targets: 'N i32', log_sum_exp: 'N', dloss: 'N' },
-  outputs: { dlogits: 'N V real' },
+  inputs: { logits: 'N V real rows', targets: 'N i32', log_sum_exp: 'N', dloss: 'N' },
+  outputs: { dlogits: 'N V real rows' },
   attributes: { label_smoothing: 'f32' },
   reuse: { dlogits: ['logits'] },
   cost: ({ inputs: [logits] }) => ({ flops: 4 * sizeOf(logits!.shape) }),

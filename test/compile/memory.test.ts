@@ -22,9 +22,10 @@ import { type Buffer, type Instruction, Machine } from '../reference/machine.js'
 import { randomInputs, slotAt } from './graphs.js';
 import { executed, interpreted } from './run.js';
 
-const extent = 3;
+// Rows of 20 bytes, which the planner may keep 32 apart (compile/pitch.ts).
+const extent = 5;
 
-/** Ops on [3, 3] matrices; each picks operands among the values there are. */
+/** Ops on square matrices; each picks operands among the values there are. */
 const steps: readonly ((pick: () => Tensor, x: Tensor) => readonly Tensor[])[] = [
   (pick) => [add(pick(), pick())],
   (pick) => [multiply(pick(), pick())],
@@ -36,7 +37,7 @@ const steps: readonly ((pick: () => Tensor, x: Tensor) => readonly Tensor[])[] =
   (pick) => [softmax(pick())],
   (pick, x) => [layerNorm(pick(), sum(x, [0]))],
   (pick) => {
-    const [left, right] = split(pick(), [1, 2], 1);
+    const [left, right] = split(pick(), [2, 3], 1);
     return [concat([right, left], 1)];
   },
   (pick) => split(concat([scale(pick(), 2), pick()], 0), [extent, extent], 0),
@@ -72,13 +73,13 @@ function graphOfPlan({ choices, outputs, stores }: Plan): Graph {
     graph.output(`y${index}`, recent(number));
   });
   stores.forEach((number, index) => {
-    graph.store(recent(number), slotAt(`s${index}`, 64 * index, [extent, extent]));
+    graph.store(recent(number), slotAt(`s${index}`, 128 * index, [extent, extent]));
   });
   return graph;
 }
 
 const state = [0, 1, 2].map((index) => ({
-  slot: slotAt(`s${index}`, 64 * index, [extent, extent]),
+  slot: slotAt(`s${index}`, 128 * index, [extent, extent]),
   values: new Float64Array(extent * extent),
 }));
 
@@ -133,7 +134,10 @@ test('random graphs: the peak lies between the largest value and the sum of all'
       const made = new Machine(program.bytes).instructions.flatMap(({ outputs }) =>
         outputs.filter((buffer) => buffer?.arena === 'activations'),
       );
-      const sizes = made.map((buffer) => Math.ceil((4 * sizeOf(buffer!.shape)) / 64) * 64);
+      const sizes = made.map((buffer) => {
+        const { shape, strides } = buffer!;
+        return Math.ceil((4 * Math.max(...shape.map((size, axis) => size * strides[axis]))) / 64) * 64;
+      });
       const peak = program.memory.activations;
       return peak >= Math.max(0, ...sizes) && peak <= sizes.reduce((a, b) => a + b, 0);
     }),

@@ -74,10 +74,14 @@ async function execute(sample: Sample, trial: Trial, threads: number): Promise<M
 }
 
 /**
- * Runs a sample with native kernels, on one thread and then on `threads`, and says what is wrong with the results; nothing
- * if all is well.
+ * Runs a sample with native kernels, on one thread and then on `threads` (only the CPU has more than one), and says what is
+ * wrong with the results; nothing if all is well.
  */
-export async function checkKernels(sample: Sample, way: Way, threads = 2): Promise<string[]> {
+export async function checkKernels(
+  sample: Sample,
+  way: Way,
+  threads = testDevice === 'cpu' ? 2 : 1,
+): Promise<string[]> {
   const trial = prepare(sample, way);
   const expected = expectedOf(sample, trial);
   const one = await execute(sample, trial, 1);

@@ -25,6 +25,7 @@ for (const sample of samples) {
     if (program.flops > Number(limit)) continue;
     count++;
     bytes(Buffer.from(`${sample.name} (${way})`));
+    f64([program.flops]);
     bytes(program.bytes);
     f64(encodeScalars(sample.scalars ?? {}));
     bytes(inputBytesOf(sample, trial));

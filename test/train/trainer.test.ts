@@ -16,13 +16,13 @@ const weightsOf = async (folder: string) =>
   readFileSync(join((await openCheckpoint(folder, { prefer: 'latest' })).folder, 'model.safetensors'));
 
 test('the loss falls, and the last event sums the run up', async (t) => {
-  const events = await eventsOf(tinyTrainer({ maxSteps: 150, batchSize: 8 }));
+  const events = await eventsOf(tinyTrainer({ maxSteps: 40, batchSize: 8 }));
   const losses = lossesOf(events);
-  t.is(losses.length, 150);
-  t.true(losses.at(-1)! < 0.6 * losses[0], `${losses[0]} fell to ${losses.at(-1)} only`);
+  t.is(losses.length, 40);
+  t.true(losses.at(-1)! < 0.8 * losses[0], `${losses[0]} fell to ${losses.at(-1)} only`);
   const done = events.at(-1)!;
   t.true(
-    done.event === 'done' && done.step === 150 && done.reason === 'finished' && done.validLoss! < losses[0],
+    done.event === 'done' && done.step === 40 && done.reason === 'finished' && done.validLoss! < losses[0],
   );
 });
 
@@ -119,7 +119,7 @@ test('other optimizers and ways to bound gradients train too', async (t) => {
     { clip: { mode: 'none', maximum: 1 } as const },
   ];
   for (const variant of variants) {
-    const losses = lossesOf(await eventsOf(tinyTrainer({ maxSteps: 60, ...variant })));
+    const losses = lossesOf(await eventsOf(tinyTrainer({ maxSteps: 30, ...variant })));
     t.true(losses.at(-1)! < 0.9 * losses[0], `${JSON.stringify(variant)}: ${losses[0]} to ${losses.at(-1)}`);
   }
 });

@@ -1,10 +1,12 @@
 // A libcublasLt that the tests build: what native/cuda/cublas.cc calls of it, by plain loops over the emulator's memory.
-// FAKE_CUBLAS in the environment makes it misbehave: old, no-handle, no-algorithms, refusing, wrong, varying, splitting.
+// FAKE_CUBLAS in the environment makes it misbehave: old, newer, no-handle, no-algorithms, refusing, wrong, varying, splitting, or
+// makes one of its two algorithms slow: slow-first, slow-second.
 // With -DWITHOUT_MATMUL it lacks a function.
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../../native/numeric.h"
 
@@ -75,7 +77,7 @@ extern "C" {
 
 int cublasLtCreate(void** handle) { return *handle = misbehaves("no-handle") ? nullptr : &calls, misbehaves("no-handle"); }
 int cublasLtDestroy(void*) { return 0; }
-size_t cublasLtGetVersion() { return misbehaves("old") ? 110103 : 130002; }
+size_t cublasLtGetVersion() { return misbehaves("old") ? 110103 : misbehaves("newer") ? 130100 : 130002; }
 int cublasLtMatmulDescCreate(void** description, int32_t compute, int32_t scale) {
   if (scale != 0) return 7;
   Operation* const operation = new Operation;
@@ -112,7 +114,7 @@ int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const 
   return memcpy(static_cast<uint64_t*>(preference) + attribute, value, bytes), 0;
 }
 
-// Two algorithms, of which the second adds parts of K: in the output's own memory where the caller lets it.
+// Two algorithms, of which the second adds two parts of K: in the output's own memory where the caller lets it.
 int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void* preference, int most, Heuristic* results,
                                    int* count) {
   if (misbehaves("no-algorithms")) return *count = 0, 15;
@@ -155,6 +157,7 @@ int cublasLtMatmul(void*, void* description, const void* alpha, const void* a, v
   if (algorithm[0] == 2) memset(workspace, 0x55, workspace_bytes);
   const float scale = *static_cast<const float*>(alpha) * (misbehaves("wrong") ? 1.5f : 1.0f), kept = *static_cast<const float*>(beta);
   calls++;
+  if (misbehaves(algorithm[0] == 1 ? "slow-first" : "slow-second")) usleep(2000);
   if (o.epilogue == 256) {  // BGRADA: sums of A over K, of one product, in the dtype of D
     if (ld.type != 0 || ld.batches != 1 || !o.bias) return 7;
     for (uint64_t i = 0; i < ld.rows; i++) {
@@ -166,11 +169,15 @@ int cublasLtMatmul(void*, void* description, const void* alpha, const void* a, v
   for (int64_t batch = 0; batch < ld.batches; batch++)
     for (uint64_t j = 0; j < ld.columns; j++)
       for (uint64_t i = 0; i < ld.rows; i++) {
-        float x = 0;
-        for (uint64_t k = 0; k < depth; k++)
-          x += (o.transpose_a ? la.get(a, batch, k, i) : la.get(a, batch, i, k)) *
-               (o.transpose_b ? lb.get(b, batch, j, k) : lb.get(b, batch, k, j));
-        x *= scale;
+        const auto part = [&](uint64_t from, uint64_t to) {
+          float sum = 0;
+          for (uint64_t k = from; k < to; k++)
+            sum += (o.transpose_a ? la.get(a, batch, k, i) : la.get(a, batch, i, k)) *
+                   (o.transpose_b ? lb.get(b, batch, j, k) : lb.get(b, batch, k, j));
+          return sum;
+        };
+        const uint64_t middle = algorithm[0] == 2 ? depth / 2 : depth;
+        float x = (part(0, middle) + part(middle, depth)) * scale;
         if (misbehaves("varying")) x *= 1.0f + 2e-3f * float(calls % 7);
         if (kept != 0) x += kept * lc.get(c, batch, i, j);
         if (o.epilogue & 4) x += static_cast<const float*>(o.bias)[i];

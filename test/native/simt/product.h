@@ -1,6 +1,7 @@
 // One matrix product of native/cuda, checked element by element against float64. Operands are small whole numbers and eighths, so
 // that only the rounding of a bf16 result separates the two.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -43,7 +44,9 @@ struct Matrix {
     if (view.dtype == BF16) static_cast<bf16*>(view.data)[i] = to_bf16(x);
     else static_cast<float*>(view.data)[i] = x;
   }
+  // With NaN in the gaps between rows.
   void fill(int seed) {
+    std::fill(memory.begin(), memory.end(), uint8_t(0xFF));
     for (int64_t b = 0; b < view.shape[0]; b++)
       for (int64_t i = 0; i < view.shape[1]; i++)
         for (int64_t j = 0; j < view.shape[2]; j++) put(b, i, j, float((b * 31 + i * 7 + j * 13 + seed) % 17 - 8) / 8.0f);

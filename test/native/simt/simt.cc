@@ -97,7 +97,7 @@ Thread* pick() {
   }
   if (settings.order == Settings::SHUFFLED) {
     if ((next_random() & 255) >= machine.eager)
-      std::swap(ready[machine.first + next_random() % (ready.size() - machine.first)], ready.back());
+      std::swap(ready[machine.first + uint32_t(next_random()) * uint64_t(ready.size() - machine.first) / (1ull << 32)], ready.back());
     Thread* const thread = ready.back();
     ready.pop_back();
     return thread;
@@ -298,15 +298,19 @@ void* shared_array(void* key, size_t bytes) {
 
 namespace {
 
-// The stack of the calling thread, for the address sanitizer.
+#if SIMT_ADDRESS_SANITIZER
+// The stack of the calling thread. Once a thread: the C library reads /proc/self/maps for it.
 void own_stack(Fiber& host) {
+  static thread_local void* stack = nullptr;
+  static thread_local size_t bytes = 0;
   pthread_attr_t attributes;
-  void* stack = nullptr;
-  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
-  pthread_attr_getstack(&attributes, &stack, &host.stack_bytes);
-  pthread_attr_destroy(&attributes);
-  host.stack = static_cast<char*>(stack);
+  if (!stack && pthread_getattr_np(pthread_self(), &attributes) == 0) {
+    pthread_attr_getstack(&attributes, &stack, &bytes);
+    pthread_attr_destroy(&attributes);
+  }
+  host.stack = static_cast<char*>(stack), host.stack_bytes = bytes;
 }
+#endif
 
 }  // namespace
 
@@ -323,7 +327,9 @@ cudaError_t run_grid(dim3 blocks, dim3 threads, size_t shared_bytes, const std::
   machine.grid = &grid;
   machine.count = uint32_t(count);
   make_threads(machine.count);
+#if SIMT_ADDRESS_SANITIZER
   own_stack(machine.host);
+#endif
   ANNOUNCE(machine.host.thread_state = __tsan_get_current_fiber();)
   const uint64_t total = uint64_t(blocks.x) * blocks.y * blocks.z;
   bool succeeded = true;

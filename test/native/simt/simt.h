@@ -70,6 +70,7 @@ uint32_t ballot(uint32_t mask, bool vote, Place place);
 int lane();
 
 void copy_async(void* to, const void* from, uint32_t bytes, uint32_t read_bytes, Place place);
+uint64_t copies();  // asked for since the process began
 void commit_copies();
 void wait_for_copies(uint32_t groups_left);
 

@@ -10,10 +10,15 @@ void make(const Copy& copy) {
   memset(static_cast<char*>(copy.to) + copy.read_bytes, 0, copy.bytes - copy.read_bytes);
 }
 
+uint64_t copy_count = 0;
+
 }  // namespace
+
+uint64_t copies() { return copy_count; }
 
 void copy_async(void* to, const void* from, uint32_t bytes, uint32_t read_bytes, Place place) {
   machine.current->place = place;
+  copy_count++;
   if (reinterpret_cast<uintptr_t>(to) % bytes || (read_bytes && reinterpret_cast<uintptr_t>(from) % bytes))
     fail("cp.async needs addresses that are multiples of its size", place);
   const Copy copy = {to, from, bytes, read_bytes};
