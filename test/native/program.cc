@@ -40,7 +40,7 @@ static void test_decoding() {
   text.buffers.push_back({GRADIENTS, F32, 32, {4, 2}, {1, 4}});
   text.buffers.push_back({GRADIENTS, F32, 64, {2, 2}, {2, 1}});
   const Program matmul = decode(text);
-  CHECK(matmul.instructions[3].inputs == 5 && matmul.instructions[3].outputs == 2);
+  CHECK(matmul.instructions[3].inputs == 5 && matmul.instructions[3].outputs == 3);
   CHECK(matmul.operands[matmul.instructions[3].first_operand + 2] == ABSENT);
 }
 
