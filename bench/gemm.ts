@@ -10,7 +10,7 @@ import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine, median, type Spread, spreadOf } from './machine.js';
 import { measuredPeak } from './peers/compiled.js';
 import { type GemmPeer, gemmPeers, type Product } from './peers/gemm.js';
-import type { Absent } from './peers/served.js';
+import { type Absent, untilThreadsSleep } from './peers/served.js';
 import { type TrainingCase, trainingCases } from './trainingCase.js';
 
 const passes = ['forward', 'input gradient', 'weight gradient'] as const;
@@ -111,8 +111,14 @@ async function measure(
     const program = await ourProduct(session, product, precision);
     const ours = async () => (await program.profile(scalars)).reduce((sum, each) => sum + each, 0);
     for (let round = 0; round < rounds; round++) {
+      await untilThreadsSleep();
       await ours(); // as the peers, once without the clock
-      for (let i = 0; i < count; i++) seconds.get('ours')!.push(await ours());
+      // One is queued while another runs, so that they follow each other as in a step: our threads sleep where nothing comes.
+      for (let i = 0, next = ours(); i < count; i++) {
+        const running = next;
+        if (i + 1 < count) next = ours();
+        seconds.get('ours')!.push(await running);
+      }
       for (const [name, peer] of peers)
         seconds.get(name)!.push(...(await peer.time(product, precision, count)));
     }

@@ -8,7 +8,7 @@ import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine, median, type Spread, spreadOf } from './machine.js';
 import { type RunningPeer, stepPeers } from './peers/index.js';
 import { checkSameLoss, writeStart } from './peers/sameStart.js';
-import type { Absent } from './peers/served.js';
+import { type Absent, untilThreadsSleep } from './peers/served.js';
 import { caseOptions, type TrainingCase, timeSteps, trainingCases } from './trainingCase.js';
 
 /** A peer's times in seconds; a ratio above 1 says how many times as long as ours. */
@@ -70,6 +70,7 @@ export async function measureStep(
     const count = Math.max(2, Math.min(50, Math.ceil(1 / trial)));
     const ours: number[] = [];
     for (let round = 0; round < rounds; round++) {
+      await untilThreadsSleep();
       ours.push(...(await timeSteps(stepper, 4 + round * count, count)));
       for (const [, side] of running()) await takeTurn(side, Math.max(2, count >> 1));
     }

@@ -2,6 +2,7 @@
 // sides take turns within one run.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 
 /** Why a peer is not there. */
 export interface Absent {
@@ -15,6 +16,9 @@ export interface Served<Ready> {
   ask<Answer>(line: string): Promise<Answer>;
   close(): void;
 }
+
+/** The threads of a peer (OpenMP, OpenBLAS) spin for some time after their work, on cores that the next in turn would miss. */
+export const untilThreadsSleep = (): Promise<void> => setTimeout(300);
 
 /** Starts a process; resolves to the reason where it cannot be had. Throws where it breaks. */
 export async function serve<Ready extends object>(
