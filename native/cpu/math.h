@@ -132,7 +132,7 @@ HEDDLE_INLINE Vector reciprocal(Vector x) {
 
 // The standard normal distribution: the probability of less than x, and the density at x. With z = |x| / sqrt(2) the
 // tail is exp(-z^2) times a function that hardly varies, fitted in t = 1 / (1 + 0.375 z) (the form of Abramowitz &
-// Stegun 1964, 7.1.26); it keeps its relative accuracy, 2e-6 at |x| = 5, as far out as exp does.
+// Stegun 1964, 7.1.26); it keeps its relative accuracy, 2e-6 at |x| = 5, as far out as the power does.
 // erf(x / sqrt(2)) is 2 probability - 1.
 struct Normal {
   Vector probability, density;

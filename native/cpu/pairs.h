@@ -20,7 +20,7 @@ struct PanelOf<bf16> {
   static constexpr int DEPTH = 2;
 };
 
-// The first `count` pairs' elements of a line; those beyond read as zeros, and the memory behind them is not touched.
+// Sixteen pairs of a line that has `elements` left; those beyond read as zeros, and the memory behind them is not touched.
 HEDDLE_INLINE Words load_pairs(const bf16* from, int64_t elements) {
   const __mmask32 mask = elements >= 32 ? 0xFFFFFFFFu : (1u << elements) - 1;
   return (Words)_mm512_maskz_loadu_epi16(mask, from);

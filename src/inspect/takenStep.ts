@@ -3,7 +3,6 @@ import { splitTokens } from '../data/split.js';
 import type { TextData } from '../data/textData.js';
 import { MemoryTokens } from '../data/tokenSource.js';
 import { ParameterMirror } from '../generate/parameterMirror.js';
-import { initialValues } from '../models/initialize.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
 import type { Module } from '../nn/index.js';
 import type { Batch, ObjectiveData } from '../objectives/objective.js';
@@ -11,6 +10,7 @@ import { RandomStream } from '../random/stream.js';
 import { LoadedProgram } from '../runtime/loadedProgram.js';
 import type { Session } from '../runtime/session.js';
 import { ByteTokenizer } from '../text/bytes.js';
+import { writeInitialState } from '../train/initialState.js';
 import { ProgramBuilder, type TrainingProgram } from '../train/programs.js';
 import type { StepperOptions } from '../train/stepper.js';
 
@@ -55,11 +55,9 @@ export class TakenStep<Model extends Module, Data extends ObjectiveData> {
   async load(session: Session): Promise<LoadedProgram> {
     const { model, precision = 'float32', seed } = this.options;
     const [loaded] = await LoadedProgram.load(session, [this.program]);
-    for (const { entry, values } of initialValues(model, this.table, seed)) {
-      await session.write('parameters', entry.slot.offset, values);
-    }
-    await new ParameterMirror(session, this.table, precision).refresh();
-    await session.write('optimizerState', this.builder.slots.blocks.offset, this.table.blocks);
+    const { table } = this;
+    const mirror = new ParameterMirror(session, table, precision);
+    await writeInitialState(session, { model, table, slots: this.builder.slots, mirror, seed });
     if (this.batch) loaded.fill(this.batch.arrays);
     return loaded;
   }

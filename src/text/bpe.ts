@@ -1,7 +1,7 @@
 import type { BpeDefinition } from './bpeDefinition.js';
 import { Composer } from './composer.js';
 import type { TokenIds } from './ids.js';
-import { Sections } from './sections.js';
+import { sectionEncoder } from './sections.js';
 import { type SpecialTokens, specialTokensByContent } from './specialTokens.js';
 import { pieceEnds } from './splitPattern.js';
 import { TokenBytes } from './tokenBytes.js';
@@ -45,13 +45,10 @@ export class BpeTokenizer implements Tokenizer {
   encoder(): StreamEncoder {
     const { addedTokens, pattern, addPrefixSpace, composes } = this.definition;
     const prefix = addPrefixSpace ? 'where missing' : 'never';
-    const sections = new Sections({ addedTokens, pieceEnd: pieceEnds[pattern], prefix }, this.#words);
     const composer = composes ? new Composer() : undefined;
-    const take = (text: string, last: boolean): TokenIds => {
-      sections.write(composer ? composer.write(text, last) : text, last);
-      return this.#words.take(this.vocabSize);
-    };
-    return { write: (text) => take(text, false), end: () => take('', true) };
+    const prepared = composer && ((text: string, last: boolean) => composer.write(text, last));
+    const rules = { addedTokens, pieceEnd: pieceEnds[pattern], prefix } as const;
+    return sectionEncoder(rules, this.#words, this.vocabSize, prepared);
   }
 
   decode(ids: ArrayLike<number>): string {

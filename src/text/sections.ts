@@ -1,5 +1,7 @@
 import type { AddedToken } from './bpeDefinition.js';
+import type { TokenIds } from './ids.js';
 import { type PieceEnd, splitPieces } from './splitPattern.js';
+import type { StreamEncoder } from './tokenizer.js';
 import type { WordEncoder } from './wordEncoder.js';
 
 export interface SectionRules {
@@ -9,8 +11,23 @@ export interface SectionRules {
   readonly prefix: 'never' | 'where missing' | 'always';
 }
 
+/** The tokens of a text that comes in pieces, each piece `prepared` first where something has to be done to it. */
+export function sectionEncoder(
+  rules: SectionRules,
+  words: WordEncoder,
+  vocabSize: number,
+  prepared: (text: string, last: boolean) => string = (text) => text,
+): StreamEncoder {
+  const sections = new Sections(rules, words);
+  const take = (text: string, last: boolean): TokenIds => {
+    sections.write(prepared(text, last), last);
+    return words.take(vocabSize);
+  };
+  return { write: (text) => take(text, false), end: () => take('', true) };
+}
+
 /** Cuts a text that comes in pieces at added tokens, and what lies between them into words. */
-export class Sections {
+class Sections {
   readonly #words: WordEncoder;
   readonly #pieceEnd: PieceEnd;
   readonly #prefix: SectionRules['prefix'];

@@ -1,7 +1,7 @@
 import type { AddedToken } from './bpeDefinition.js';
 import type { TokenIds } from './ids.js';
 import type { Merge } from './mergeWord.js';
-import { Sections } from './sections.js';
+import { sectionEncoder } from './sections.js';
 import { type SpecialTokens, specialTokensByContent } from './specialTokens.js';
 import { TokenBytes } from './tokenBytes.js';
 import {
@@ -74,12 +74,7 @@ export class SentencePieceTokenizer implements Tokenizer {
   encoder(): StreamEncoder {
     const { addedTokens, prependsSpace } = this.definition;
     const prefix = prependsSpace ? 'always' : 'never';
-    const sections = new Sections({ addedTokens, pieceEnd: wordEnd, prefix }, this.#words);
-    const take = (text: string, last: boolean): TokenIds => {
-      sections.write(text, last);
-      return this.#words.take(this.vocabSize);
-    };
-    return { write: (text) => take(text, false), end: () => take('', true) };
+    return sectionEncoder({ addedTokens, pieceEnd: wordEnd, prefix }, this.#words, this.vocabSize);
   }
 
   decode(ids: ArrayLike<number>): string {

@@ -1,7 +1,6 @@
 import type { TextData } from '../data/textData.js';
 import { ParameterMirror } from '../generate/parameterMirror.js';
 import type { LanguageModel } from '../models/decoder.js';
-import { initialValues } from '../models/initialize.js';
 import { type ParameterTable, parameterTable } from '../models/parameterTable.js';
 import type { Module } from '../nn/index.js';
 import type { Objective, ObjectiveData, TrainingBatches } from '../objectives/objective.js';
@@ -10,6 +9,7 @@ import { LoadedProgram, type Outputs } from '../runtime/loadedProgram.js';
 import { Session, type SessionOptions } from '../runtime/session.js';
 import type { Precision } from '../shape/dtype.js';
 import type { TrainingSlots } from './arenas.js';
+import { writeInitialState } from './initialState.js';
 import type { ClipSettings, OptimizerSettings } from './optimizer.js';
 import { ProgramBuilder, type TrainingProgram } from './programs.js';
 
@@ -106,11 +106,8 @@ export class Stepper<Model extends Module = LanguageModel, Data extends Objectiv
       matmulChoices,
     );
     this.programs = new Map(built.map(({ kind, programs }) => [kind, loaded.splice(0, programs.length)]));
-    for (const { entry, values } of initialValues(model, this.table, seed)) {
-      await this.session.write('parameters', entry.slot.offset, values);
-    }
-    await this.mirror.refresh();
-    await this.session.write('optimizerState', this.slots.blocks.offset, this.table.blocks);
+    const { table, slots, mirror } = this;
+    await writeInitialState(this.session, { model, table, slots, mirror, seed });
   }
 
   /** Programs that score, one a bucket. */
