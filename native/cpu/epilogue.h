@@ -1,6 +1,7 @@
 // What becomes of z = a b on its way to y: bias, addend, activation or its derivative. One matrix of a batch at a time.
 #pragma once
 #include "../ops.h"
+#include "gemm.h"
 #include "math.h"
 #include "operand.h"
 
@@ -20,15 +21,22 @@ struct Finish {
                 int64_t columns);
 };
 
+// Where a tile of y lies.
+static inline Output output_of(const Finish& f, int64_t row, int64_t column) {
+  const int64_t bytes = 64 / f.line;
+  return {static_cast<const char*>(f.y.data) + (row * f.y.stride + column) * bytes, f.y.stride * bytes};
+}
+
 // Asks for the cache lines that apply will touch, so that they arrive while the tile is being multiplied: a store to a line
-// that is far away holds up the stores behind it.
-static inline void fetch_ahead(const Finish& f, int64_t row, int64_t column, int64_t rows, int64_t columns) {
+// that is far away holds up the stores behind it. Those of y only if the tile does not.
+static inline void fetch_ahead(const Finish& f, int64_t row, int64_t column, int64_t rows, int64_t columns, bool of_y) {
+  if (!of_y && !f.preactivation_output.data && !f.preactivation.data && !f.addend.data) return;
   const auto fetch = [&](Rows r, int64_t i, int64_t j) {
     if (r.data) __builtin_prefetch(static_cast<char*>(r.data) + (i * r.stride + j) * 64 / f.line, 1);
   };
   for (int64_t i = row; i < row + rows; i++)
     for (int64_t j = column; j < column + columns; j += f.line) {
-      fetch(f.y, i, j);
+      if (of_y) fetch(f.y, i, j);
       fetch(f.preactivation_output, i, j);
       fetch(f.preactivation, i, j);
       fetch(f.addend, i, j);

@@ -88,20 +88,22 @@ static void pack(LinesOf<T> from, int64_t lines, int64_t depth, float* to, int w
   }
 }
 
+// Where the rows of a tile go in the end.
+struct Output {
+  const char* data;
+  int64_t row_bytes;
+};
+HEDDLE_INLINE Output output_at(const float* data, int64_t row) { return {reinterpret_cast<const char*>(data), 4 * row}; }
+
 // c (+)= a b for ROWS rows and VECTORS * LANES columns, all of which must exist; b.line_stride is 1. PACKED: a is a panel.
 // Meanwhile memory that will be needed soon is brought into L2: at each step of depth one cache line of `ahead` or, where
 // b is read only once (not PACKED), as much as a row of the tile.
 template <int ROWS, int VECTORS, bool PACKED, typename T = float>
-static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_stride, bool add, Lines ahead) {
-#pragma GCC unroll 16
-  for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 16
-    for (int j = 0; j < VECTORS; j++) __builtin_prefetch(c + i * c_stride + j * LANES, 1);
+static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_stride, bool add, Lines ahead, Output out) {
   constexpr int AHEAD_LINES = PACKED || VECTORS * LANES < CACHE_LINE ? 1 : VECTORS * LANES / CACHE_LINE;
   Vector sum[ROWS][VECTORS] = {};
   const int64_t a_row = PACKED ? 1 : a.line_stride, a_step = PACKED ? PANEL_ROWS : a.depth_stride;
-#pragma GCC unroll UNROLLED
-  for (int64_t k = 0; k < depth; k++) {
+  const auto step = [&](int64_t k) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int j = 0; j < AHEAD_LINES; j++) __builtin_prefetch(ahead.data + k * ahead.depth_stride + j * CACHE_LINE, 0, 2);
     decltype(load(b.data)) row[VECTORS];
@@ -115,7 +117,16 @@ static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_
     }
     a.data += a_step;
     b.data += b.depth_stride;
+  };
+  // The first steps also fetch what will be written: asked for before them, its lines would hold up the loads of a and b.
+  int64_t k = 0;
+  for (; k < (depth < ROWS ? depth : ROWS); k++, out.data += out.row_bytes) {
+#pragma GCC unroll 16
+    for (int j = 0; j < VECTORS; j++) __builtin_prefetch(out.data + 4 * LANES * j, 1);
+    step(k);
   }
+#pragma GCC unroll UNROLLED
+  for (; k < depth; k++) step(k);
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
@@ -126,7 +137,7 @@ static void tile(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_
 }
 
 template <typename T>
-using Tile = void (*)(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_stride, bool add, Lines ahead);
+using Tile = void (*)(int64_t depth, LinesOf<T> a, LinesOf<T> b, float* c, int64_t c_stride, bool add, Lines ahead, Output out);
 
 // The tile for a number of rows from 1 to MOST.
 template <typename T, int VECTORS, bool PACKED, int MOST>

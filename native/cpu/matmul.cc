@@ -1,8 +1,9 @@
 // y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; few rows read b once, as fast as memory goes.
 // y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
 // A task packs its own rows of a, or reads them as they lie where they are few, so that they come from its core's caches.
-// bf16 operands are widened as they are packed, or packed in pairs (pairs.h), and sums are float32. A block runs through all of K before it is finished:
-// so y may lie where the addend or the preactivation does.
+// bf16 operands are widened as they are packed, or packed in pairs (pairs.h), and sums are float32. A block runs through all of K
+// before it is finished: so y may lie where the addend or the preactivation does.
+#include "blocks.h"
 #include "columns.h"
 #include "pairs.h"
 #include "thin.h"
@@ -17,71 +18,37 @@ namespace HEDDLE_ISA {
 
 namespace {
 
-constexpr int64_t DEPTH = 512;  // words of a chunk of K: a panel of b stays near L1
-// By columns each panel of b is read once for every panel of a. With 16 KiB of b both fit an L1 of 32, and 210 rows of a half
-// of an L2 of 512; the wide tiles were measured with larger caches, and keep theirs.
-constexpr int64_t COLUMN_DEPTH = LANES == 8 ? 256 : DEPTH;
-// Extents of a block of y, in panels. Larger ones overflow L2, smaller ones pack the same operand too often.
-constexpr int64_t LEAST_ROW_PANELS = 84 / TILE_ROWS, MOST_ROW_PANELS = 210 / TILE_ROWS;
-constexpr int64_t LEAST_COLUMN_PANELS = 128 / TILE_COLUMNS, MOST_COLUMN_PANELS = 768 / TILE_COLUMNS;
-constexpr double TASK_FLOPS = 8e6;  // the least work of a task where there are fewer than TASKS: some 50 us
 constexpr int64_t DIRECT_ROWS = 56;       // up to here b is read as it lies, if its rows are contiguous;
 constexpr int64_t SHARING_ROWS = 560;     // from here on tasks share panels of b, packed once,
-constexpr int64_t TRANSPOSING_ROWS = 168; // and sooner if they are not; see matmulWorkspace in src/ops/matmul.ts
-constexpr int64_t TILE_SIZE = TILE_ROWS * TILE_COLUMNS;
-constexpr int64_t A_PANELS_SIZE = MOST_ROW_PANELS * DEPTH * PANEL_ROWS, B_PANEL_SIZE = DEPTH * TILE_COLUMNS;
-// Rows of a that are swept by rows stay in L1 while they are used, so that packing them only helps tiles of many rows.
-constexpr bool READS_ROWS = TILE_ROWS < 8;
+constexpr int64_t TRANSPOSING_ROWS = 168; // and sooner if packing is more than copying; see matmulWorkspace in src/ops/matmul.ts
+// Bytes of panels of b that a sweep by rows repeats: they stay in L2 beside the rows of a and y.
+constexpr int64_t SWEPT_BYTES = 256 << 10;
 constexpr int64_t PAGE = 1024;  // floats; rows whole pages apart fall on the same few lines of L1
-static_assert(4 * (A_PANELS_SIZE + B_PANEL_SIZE + MOST_ROW_PANELS * MOST_COLUMN_PANELS * TILE_SIZE) <= SCRATCH_BYTES,
-              "a block and its panels must fit a worker's scratch");
 
-// How y, or a group of its column panels, is cut into blocks.
-struct Blocks {
-  Split rows;                       // of y into row panels of at most TILE_ROWS
-  Split depth;                      // of K into chunks, in words of a panel
-  int64_t first_panel;              // of the group
-  Split row_blocks, column_blocks;  // of panels
-
-  Blocks(int64_t m, int64_t words, int64_t first, int64_t columns, bool shared)
-      : rows{m, divide_up(m, TILE_ROWS)},
-        depth{words, divide_up(words, shared ? DEPTH : COLUMN_DEPTH)},
-        first_panel(first),
-        row_blocks{rows.parts, 1},
-        column_blocks{columns, 1} {
-    // Halved until they fit and keep the usual numbers of cores busy: the longer side first, to pack least.
-    const double flops = 2.0 * m * words * columns * TILE_COLUMNS;
-    for (;;) {
-      const int64_t row_panels = row_blocks.total / row_blocks.parts;
-      const int64_t column_panels = column_blocks.total / column_blocks.parts;
-      const bool enough = count() >= TASKS || flops / count() < 2 * TASK_FLOPS;
-      const int64_t least = count() == 1 ? 2 : LEAST_COLUMN_PANELS;  // half the work for each of two cores outweighs much
-      const bool by_rows = row_panels >= 2 * LEAST_ROW_PANELS, by_columns = column_panels >= 2 * least;
-      const bool tall = shared || row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS;
-      if (row_blocks.most() > MOST_ROW_PANELS) row_blocks.parts *= 2;
-      else if (column_blocks.most() > MOST_COLUMN_PANELS) column_blocks.parts *= 2;
-      else if (enough || (!by_rows && !by_columns)) return;
-      else if (by_rows && (tall || !by_columns)) row_blocks.parts *= 2;
-      else column_blocks.parts *= 2;
-    }
-  }
-  int64_t count() const { return row_blocks.parts * column_blocks.parts; }
-};
-
-// bf16 has to be packed: tiles read float, or pairs.
-static inline bool as_it_lies(LinesOf<float> from, Lines* lines) {
+// Lines of which a tile can read the words of a panel where they lie: floats anywhere, pairs where they are neighbours.
+static inline bool as_it_lies(LinesOf<float> from, int64_t, Lines* lines) {
   *lines = from;
   return true;
 }
-template <typename Word>
-static inline bool as_it_lies(LinesOf<bf16>, LinesOf<Word>*) {
-  return false;
+static inline bool as_it_lies(LinesOf<bf16>, int64_t, Lines*) { return false; }
+static inline bool as_it_lies(LinesOf<bf16> from, int64_t elements, LinesOf<Pair>* lines) {
+  if (from.depth_stride != 1 || from.line_stride % 2 != 0 || elements % 2 != 0) return false;
+  *lines = {reinterpret_cast<const Pair*>(from.data), from.line_stride / 2, 1};
+  return true;
 }
 
 // Memory to fetch ahead, line by line.
 template <typename Word>
 static inline Lines along(const Word* data) {
   return {reinterpret_cast<const float*>(data), 0, CACHE_LINE};
+}
+
+// Whether panels of b are read where they lie: where few rows share one and, if tiles are wide, in gradients of weights, whose a has
+// to be packed; the next panel comes into L2 meanwhile.
+template <typename T>
+bool reads_columns(const Product<T>& p) {
+  const bool is_gradient = p.a.line_stride == 1 && p.a.depth_stride != 1;
+  return sizeof(T) == sizeof(float) && p.b.line_stride == 1 && (p.m <= DIRECT_ROWS || (LANES == 16 && is_gradient));
 }
 
 // A block of y and the panels of its rows of a.
@@ -109,33 +76,42 @@ struct Block {
   }
   int64_t elements() const { return smaller(depth * PanelOf<T>::DEPTH, p.k - start * PanelOf<T>::DEPTH); }
 
+  // The rows of one row panel, packed or as they lie.
+  struct RowPanel {
+    int64_t row, count;
+    LinesOf<Word> a;
+    Tile<Word> wide, half;  // the tiles of two vectors of columns, and of one
+  };
+  RowPanel row_panel(int64_t i) const {
+    const int64_t row = rows.start(i), count = rows.size(i);
+    LinesOf<Word> a = {a_panel(i), 1, PANEL_ROWS};
+    if (!packed) as_it_lies(chunk_of(p.a, row), elements(), &a);
+    return {row, count, a, packed ? tile_of<Word, 2, true, TILE_ROWS>(count) : tile_of<Word, 2, false, TILE_ROWS>(count),
+            packed ? tile_of<Word, 1, true, TILE_ROWS>(count) : tile_of<Word, 1, false, TILE_ROWS>(count)};
+  }
+
   // One tile: adds the chunk's product, and finishes it after the last. Where the columns are so few that it is `narrow` the
   // tile is turned: rows of a are its columns then, and few lanes idle. `ahead` will be needed soon.
-  void multiply(int64_t i, int64_t j, LinesOf<Word> b, bool narrow, Lines ahead) const {
-    const int64_t row = rows.start(i), row_count = rows.size(i);
+  void multiply(const RowPanel& panel, int64_t i, int64_t j, LinesOf<Word> b, bool narrow, Lines ahead) const {
+    const auto [row, row_count, a, wide, half] = panel;
     const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
-    LinesOf<Word> a = {a_panel(i), 1, PANEL_ROWS};
-    if (!packed) as_it_lies(chunk_of(p.a, row), &a);
     const bool in_place = p.finish.plain && columns == TILE_COLUMNS;
     // Between chunks a tile waits in scratch; the one of an only chunk stays in L1.
     float* const z = only ? z_tiles : z_tiles + ((j - column_begin) * (row_end - row_begin) + i - row_begin) * TILE_SIZE;
-    if (last && !in_place) fetch_ahead(p.finish, row, column, row_count, columns);
+    if (last && !in_place) fetch_ahead(p.finish, row, column, row_count, columns, !only);
+    const Output out = in_place || (only && p.finish.y.data) ? output_of(p.finish, row, column) : output_at(z, TILE_COLUMNS);
     if (narrow) {
       float turned[(LANES / 2) * PANEL_ROWS];
       const Tile<Word> tile = tile_of<Word, PANEL_ROWS / LANES, false, LANES / 2>(columns);
-      tile(depth, b, a, turned, PANEL_ROWS, false, along(a.data));
+      tile(depth, b, a, turned, PANEL_ROWS, false, along(a.data), out);
       for (int64_t r = 0; r < row_count; r++)
         for (int64_t c = 0; c < columns; c++) {
           float& to = z[r * TILE_COLUMNS + c];
           to = (first ? 0.0f : to) + turned[c * PANEL_ROWS + r];
         }
     } else {
-      const Tile<Word> tile = packed           ? columns > LANES ? tile_of<Word, 2, true, TILE_ROWS>(row_count)
-                                                                 : tile_of<Word, 1, true, TILE_ROWS>(row_count)
-                              : columns > LANES ? tile_of<Word, 2, false, TILE_ROWS>(row_count)
-                                                : tile_of<Word, 1, false, TILE_ROWS>(row_count);
       float* const to = in_place ? static_cast<float*>(p.finish.y.data) + row * p.finish.y.stride + column : z;
-      tile(depth, a, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, !first, ahead);
+      (columns > LANES ? wide : half)(depth, a, b, to, in_place ? p.finish.y.stride : TILE_COLUMNS, !first, ahead, out);
     }
     if (last && !in_place) p.finish.apply(p.finish, z, TILE_COLUMNS, row, column, row_count, columns);
   }
@@ -147,19 +123,25 @@ template <typename T>
 void by_rows(const Block<T>& block, const typename PanelOf<T>::Word* packed, int64_t first_panel) {
   const Product<T>& p = block.p;
   const int64_t words = divide_up(p.k, PanelOf<T>::DEPTH);
-  for (int64_t i = block.row_begin; i < block.row_end; i++)
-    for (int64_t j = block.column_begin; j < block.column_end; j++) {
-      const LinesOf<typename PanelOf<T>::Word> b = {packed + ((j - first_panel) * words + block.start) * TILE_COLUMNS, 1,
-                                                    TILE_COLUMNS};
-      const bool narrow = p.n - j * TILE_COLUMNS <= LANES / 2;
-      // The rows of a that come next are fetched during the first tile, the next panel of b during any other.
-      Lines ahead = along(b.data + words * TILE_COLUMNS);
-      if (!block.packed && j == block.column_begin) {
-        ahead = ahead_of(block.chunk_of(p.a, block.rows.start(i + 1)));
-        ahead.depth_stride = CACHE_LINE;
+  const int64_t most = larger(1, SWEPT_BYTES / (4 * block.depth * TILE_COLUMNS));
+  for (int64_t begin = block.column_begin; begin < block.column_end; begin += most) {
+    const int64_t end = smaller(begin + most, block.column_end);
+    for (int64_t i = block.row_begin; i < block.row_end; i++) {
+      const auto rows = block.row_panel(i);
+      for (int64_t j = begin; j < end; j++) {
+        const LinesOf<typename PanelOf<T>::Word> b = {packed + ((j - first_panel) * words + block.start) * TILE_COLUMNS, 1,
+                                                      TILE_COLUMNS};
+        const bool narrow = p.n - j * TILE_COLUMNS <= LANES / 2;
+        // The rows of a that come next are fetched during the first tile, the next panel of b during any other.
+        Lines ahead = along(b.data + words * TILE_COLUMNS);
+        if (!block.packed && j == begin) {
+          ahead = ahead_of(block.chunk_of(p.a, block.rows.start(i + 1)));
+          ahead.depth_stride = CACHE_LINE;
+        }
+        block.multiply(rows, i, j, b, narrow, ahead);
       }
-      block.multiply(i, j, b, narrow, ahead);
     }
+  }
 }
 
 // Column by column, each panel of b packed when its turn comes, or read as it lies.
@@ -170,9 +152,9 @@ void by_columns(const Block<T>& block, typename PanelOf<T>::Word* b_panel) {
     const int64_t column = j * TILE_COLUMNS, columns = smaller(p.n - column, TILE_COLUMNS);
     const bool narrow = columns <= LANES / 2;
     const LinesOf<T> lines = block.chunk_of(p.b, column);
-    const bool direct = narrow || (p.b.line_stride == 1 && columns == TILE_COLUMNS && p.m <= DIRECT_ROWS);
+    const bool direct = narrow || (columns == TILE_COLUMNS && reads_columns(p));
     LinesOf<typename PanelOf<T>::Word> b = {b_panel, 1, TILE_COLUMNS};
-    if (!direct || !as_it_lies(lines, &b)) pack(lines, columns, block.elements(), b_panel, TILE_COLUMNS);
+    if (!direct || !as_it_lies(lines, block.elements(), &b)) pack(lines, columns, block.elements(), b_panel, TILE_COLUMNS);
     for (int64_t i = block.row_begin; i < block.row_end; i++) {
       // The next panel of b is fetched during the first two tiles, the next chunk of a during the last panel.
       Lines ahead = along(block.a_panel(i));
@@ -180,7 +162,7 @@ void by_columns(const Block<T>& block, typename PanelOf<T>::Word* b_panel) {
         ahead = ahead_of(block.half_of(p.b, column + TILE_COLUMNS, i - block.row_begin));
       else if (j + 1 == block.column_end && !block.last && p.a.line_stride == 1)
         ahead = ahead_of(from(p.a, block.rows.start(i), (block.start + block.depth) * PanelOf<T>::DEPTH));
-      block.multiply(i, j, b, narrow, ahead);
+      block.multiply(block.row_panel(i), i, j, b, narrow, ahead);
     }
   }
 }
@@ -197,8 +179,9 @@ void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const ty
   Word *const a_panels = static_cast<Word*>(scratch), *const b_panel = a_panels + A_PANELS_SIZE;
   float* const z_tiles = static_cast<float*>(scratch) + A_PANELS_SIZE + B_PANEL_SIZE;
   const int64_t rest = p.n % TILE_COLUMNS;  // a turned tile needs a panel
-  const bool in_place = READS_ROWS && sizeof(T) == sizeof(float) && packed && p.a.depth_stride == 1 &&
-                        p.a.line_stride % PAGE != 0 && (rest == 0 || rest > LANES / 2);
+  LinesOf<Word> lines;
+  const bool in_place = packed && p.a.depth_stride == 1 && as_it_lies(p.a, p.k, &lines) && lines.line_stride % PAGE != 0 &&
+                        (rest == 0 || rest > LANES / 2);
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t start = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
     const Block<T> block = {p, blocks.rows, row_begin, row_end, column_begin, column_end, start, depth,
@@ -221,7 +204,8 @@ void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
   const int64_t words = divide_up(whole.k, PanelOf<T>::DEPTH);
   const int64_t panels = divide_up(whole.n, TILE_COLUMNS), panel_size = words * TILE_COLUMNS;
   const int64_t fitting = context->workspace_bytes / (4 * panel_size);
-  const bool shared = batches == 1 && fitting > 0 && whole.m > (whole.b.line_stride == 1 ? SHARING_ROWS : TRANSPOSING_ROWS);
+  const bool direct = reads_columns(whole), copied = whole.b.line_stride == 1 && PanelOf<T>::DEPTH == 1;
+  const bool shared = batches == 1 && fitting > 0 && !direct && whole.m > (copied ? SHARING_ROWS : TRANSPOSING_ROWS);
   const Split groups = {panels, shared ? divide_up(panels, fitting) : 1};
   for (int64_t group = 0; group < groups.parts; group++) {
     const int64_t first = groups.start(group), count = groups.size(group);
@@ -231,7 +215,7 @@ void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
         pack(from(whole.b, column, 0), whole.n - column, whole.k, workspace + j * panel_size, TILE_COLUMNS);
       });
     }
-    const Blocks blocks(whole.m, words, first, count, shared);
+    const Blocks blocks(whole.m, words, first, count, shared, shared || direct);
     parallel(context, batches * blocks.count(), [&](int64_t index, int32_t worker) {
       multiply(product_of<T>(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
                context->scratch[worker]);

@@ -31,8 +31,27 @@ HEDDLE_INLINE Words load_wide(const bf16* from, int count) {
 }
 HEDDLE_INLINE void store(Pair* to, Words v) { _mm512_storeu_si512(to, (__m512i)v); }
 
+// Thirty-two pairs of two rows; without a second one its elements are zeros.
+HEDDLE_INLINE void interleave(const bf16* low, const bf16* high, Pair* to) {
+  const __m512i first = _mm512_loadu_si512(low), second = high ? _mm512_loadu_si512(high) : __m512i{};
+  alignas(64) static const uint16_t order[] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                               8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i lower = _mm512_load_si512(order), upper = _mm512_add_epi16(lower, _mm512_set1_epi16(16));
+  _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, lower, second));
+  _mm512_storeu_si512(to + LANES, _mm512_permutex2var_epi16(first, upper, second));
+}
+
 // As the other pack: `depth` is of elements, and where it is odd the last pair's second element is a zero.
 static void pack(LinesOf<bf16> from, int64_t lines, int64_t depth, Pair* to, int width) {
+  if (from.line_stride == 1 && width == 2 * LANES && lines >= width) {
+    const bf16* at = from.data;
+    for (int64_t k = 0; k < depth; k += 2, at += 2 * from.depth_stride, to += width) {
+      __builtin_prefetch(at + 16 * from.depth_stride);
+      __builtin_prefetch(at + 17 * from.depth_stride);
+      interleave(at, k + 1 < depth ? at + from.depth_stride : nullptr, to);
+    }
+    return;
+  }
   for (int first = 0; first < width; first += LANES, from.data += LANES * from.line_stride, to += LANES) {
     const int count = lines - first < 0 ? 0 : lines - first < LANES ? int(lines - first) : LANES;
     if (from.line_stride == 1 && count > 0) {

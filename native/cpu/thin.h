@@ -19,7 +19,7 @@ static void strips(int64_t depth, LinesOf<T> a, LinesOf<T> b, int64_t columns, f
   constexpr int WIDTH = VECTORS * LANES;
   for (; columns >= WIDTH; columns -= WIDTH, b.data += WIDTH, z += WIDTH) {
     const T* const ahead = columns > WIDTH ? b.data + WIDTH : next;
-    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, ahead_of(LinesOf<T>{ahead, 0, b.depth_stride}));
+    tile<ROWS, VECTORS, false>(depth, a, b, z, z_stride, add, ahead_of(LinesOf<T>{ahead, 0, b.depth_stride}), output_at(z, z_stride));
   }
   if constexpr (VECTORS > 1) {
     strips<T, ROWS, VECTORS / 2>(depth, a, b, columns, z, z_stride, add, next);
@@ -27,7 +27,8 @@ static void strips(int64_t depth, LinesOf<T> a, LinesOf<T> b, int64_t columns, f
     float panel[THIN_DEPTH * LANES], rows[THIN_DEPTH * PANEL_ROWS];
     pack(b, columns, depth, panel, LANES);
     pack(a, ROWS, depth, rows, PANEL_ROWS);
-    tile<ROWS, 1, false>(depth, Lines{rows, 1, PANEL_ROWS}, Lines{panel, 1, LANES}, z, z_stride, add, {panel, 0, LANES});
+    const Lines left = {rows, 1, PANEL_ROWS}, right = {panel, 1, LANES};
+    tile<ROWS, 1, false>(depth, left, right, z, z_stride, add, {panel, 0, LANES}, output_at(z, z_stride));
   }
 }
 

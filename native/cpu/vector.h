@@ -108,7 +108,7 @@ HEDDLE_INLINE void store_first(bf16* to, Vector v, int count) {
 }
 
 // Two bf16 that are multiplied as one: see pairs.h.
-struct Pair {
+struct __attribute__((may_alias)) Pair {
   uint32_t bits;
 };
 HEDDLE_INLINE Vector multiply_add(Vector sum, Vector a, Vector b) { return sum + a * b; }
