@@ -1,4 +1,5 @@
-// Products of few rows, as in decoding: nothing is used often enough to be packed, so b is read once, as fast as memory goes.
+// Products of few rows, as in decoding: nothing is used often enough to be packed, so b is read once, as fast as memory goes. Memory goes
+// fastest where it is read on end.
 #pragma once
 #include "product.h"
 
@@ -6,6 +7,7 @@ namespace heddle { namespace cpu { namespace HEDDLE_ISA {
 
 constexpr int THIN_ROWS = TILE_ROWS < 8 ? TILE_ROWS : 8;
 constexpr int64_t THIN_BYTES = 256 << 10;    // of b, a task at least
+constexpr int64_t THIN_RUN = 4096;           // bytes of a row of b that a task reads on end, where K can be cut instead
 constexpr int64_t THIN_COLUMNS = 64;         // tasks begin at multiples of it
 constexpr int64_t MOST_THIN_COLUMNS = 8192;  // of a task
 constexpr int64_t THIN_DEPTH = 64;           // rows of b that are open at a time: as many pages fit the first TLB
@@ -54,22 +56,46 @@ static void dots_of(const Product<T>& p, int64_t begin, int64_t end) {
     }
 }
 
+// Cut by columns into parts that begin at multiples of THIN_COLUMNS, and by K where rows of b are short: such tasks leave their sums
+// in the workspace, [parts of K, M, N in whole units] (see matmulWorkspace in src/ops/matmul.ts), and these are added in the order of the parts.
 template <typename T>
 static void thin(const Call& call, const Product<T>& whole, int64_t batches) {
-  const int64_t units = divide_up(whole.n, THIN_COLUMNS);
+  Context* const context = call.context;
+  const int64_t units = divide_up(whole.n, THIN_COLUMNS), bytes = static_cast<int64_t>(sizeof(T)) * whole.n * whole.k;
   const int64_t needed = divide_up(whole.n, MOST_THIN_COLUMNS - THIN_COLUMNS);
-  const Split tasks = {units, larger(needed, smaller(smaller(units, TASKS), 4 * whole.n * whole.k / THIN_BYTES))};
-  parallel(call.context, batches * tasks.parts, [&](int64_t index, int32_t worker) {
-    const Product<T> p = product_of<T>(call, index / tasks.parts);
-    const int64_t task = index % tasks.parts, begin = tasks.start(task) * THIN_COLUMNS;
-    const int64_t end = smaller(p.n, tasks.start(task + 1) * THIN_COLUMNS);
+  const int64_t pitch = units * THIN_COLUMNS, sums_size = whole.m * pitch;  // of a part
+  const int64_t wanted = larger(1, smaller(smaller(units, TASKS), bytes / THIN_BYTES));
+  const int64_t wide = larger(1, static_cast<int64_t>(sizeof(T)) * whole.n / THIN_RUN);
+  const int64_t fitting = batches == 1 && whole.b.line_stride == 1 ? context->workspace_bytes / (4 * sums_size) : 0;
+  const int64_t most = smaller(fitting, whole.k / THIN_DEPTH);
+  const Split depth = {whole.k, wide < wanted ? larger(1, smaller(most, wanted / wide)) : 1};
+  const Split columns = {units, larger(needed, divide_up(wanted, depth.parts))};
+  const int64_t tasks = columns.parts * depth.parts;
+  parallel(context, batches * tasks, [&](int64_t index, int32_t worker) {
+    const Product<T> p = product_of<T>(call, index / tasks);
+    const int64_t part = index % tasks / columns.parts, task = index % columns.parts, start = depth.start(part);
+    const int64_t begin = columns.start(task) * THIN_COLUMNS, end = smaller(p.n, columns.start(task + 1) * THIN_COLUMNS);
     if (p.b.line_stride != 1) return dots_of(p, begin, end);
-    float* const z = static_cast<float*>(call.context->scratch[worker]);
-    const int64_t z_stride = tasks.size(task) * THIN_COLUMNS;
-    for (int64_t start = 0; start < p.k; start += THIN_DEPTH)
-      strips_of<T>(p.m)(smaller(THIN_DEPTH, p.k - start), from(p.a, 0, start), from(p.b, begin, start), end - begin, z, z_stride,
-                        start > 0, from(p.b, begin, start + THIN_DEPTH).data);
-    p.finish.apply(p.finish, z, z_stride, 0, begin, p.m, end - begin);
+    const bool alone = depth.parts == 1;
+    float* const z = alone ? static_cast<float*>(context->scratch[worker])
+                           : static_cast<float*>(context->workspace) + part * sums_size + begin;
+    const int64_t z_stride = alone ? columns.size(task) * THIN_COLUMNS : pitch, last = depth.start(part + 1);
+    for (int64_t k = start; k < last; k += THIN_DEPTH)
+      strips_of<T>(p.m)(smaller(THIN_DEPTH, last - k), from(p.a, 0, k), from(p.b, begin, k), end - begin, z, z_stride, k > start,
+                        from(p.b, begin, k + THIN_DEPTH).data);
+    if (alone) p.finish.apply(p.finish, z, z_stride, 0, begin, p.m, end - begin);
+  });
+  if (depth.parts == 1) return;
+  float* const sums = static_cast<float*>(context->workspace);
+  parallel_ranges(context, whole.n, larger(THIN_COLUMNS, TASK_ELEMENTS / whole.m), [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t row = 0; row < whole.m; row++)
+      for_vectors(end - begin, [&](int64_t j, int lanes) {
+        float* const at = sums + row * pitch + begin + j;
+        Vector total = fetch(at, lanes);
+        for (int64_t part = 1; part < depth.parts; part++) total += fetch(at + part * sums_size, lanes);
+        put(at, total, lanes);
+      });
+    whole.finish.apply(whole.finish, sums + begin, pitch, 0, begin, whole.m, end - begin);
   });
 }
 

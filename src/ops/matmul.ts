@@ -34,13 +34,15 @@ export const matmulOp = defineOp('matmul', {
 
 /**
  * Bytes for panels of b (32 columns each) that the blocks of one tall product share; at most 8 MiB at a time.
- * native/cpu/matmul.cc packs as many panels as fit, and does without for short or batched products.
+ * native/cpu/matmul.cc packs as many panels as fit, and does without for short or batched products. For very few rows the sums of eight
+ * parts of K (native/cpu/thin.h); where b is wider it is cut by columns alone.
  */
 function matmulWorkspace({ inputs: [a, b] }: OpCall): number {
   const [m, k] = a!.shape.slice(-2);
   const n = b!.shape.at(-1)!;
-  const shared = sizeOf(a!.shape) === m * k && m > 168;
-  return shared ? Math.min(4 * k * 32 * Math.ceil(n / 32), 8 << 20) : 0;
+  if (sizeOf(a!.shape) !== m * k) return 0;
+  if (m > 168) return Math.min(4 * k * 32 * Math.ceil(n / 32), 8 << 20);
+  return m <= 8 && n <= 16384 ? 4 * 8 * m * 64 * Math.ceil(n / 64) : 0;
 }
 
 const productGradients = (a: Tensor, b: Tensor, dy: Tensor) => [

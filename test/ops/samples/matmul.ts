@@ -173,6 +173,12 @@ const epilogues: Sample[] = [
     gradient: 'smooth',
   },
   {
+    name: 'matmul: few rows, K in parts whose sums are added',
+    inputs: { x: normal([3, 1250]), weight: normal([1250, 230]), bias: normal([230]) },
+    build: ({ x, weight, bias }) => ({ y: add(matmul(x, weight), bias) }),
+    gradient: 'smooth',
+  },
+  {
     name: 'matmul: activation without a bias',
     inputs: { x: normal([9, 8]), weight: normal([8, 33]) },
     build: ({ x, weight }) => ({ y: activation(matmul(x, weight), 'gelu') }),
