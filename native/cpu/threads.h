@@ -49,6 +49,7 @@ class Threads {
 
   void work(int worker);
   void claim(int worker);
+  void leave_callers_core();
   bool has_work(uint32_t seen) const;
 
   // Odd while a piece of work is open. A worker enters (`inside_`) before it looks at the epoch and the caller closes the
@@ -66,6 +67,7 @@ class Threads {
   std::atomic<int32_t> sleeping_{0};
   std::atomic<bool> caller_sleeps_{false}, ending_{false};
   std::vector<std::thread> threads_;
+  int callers_core_ = -1;
 };
 
 inline void pause() {
