@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Precision } from '#src/shape/dtype.js';
-import type { Absent } from './peers/served.js';
+import { type Absent, reasonOf } from './peers/served.js';
 import type { TrainingCase } from './trainingCase.js';
 
 const run = promisify(execFile);
@@ -19,11 +19,12 @@ async function torchPeak(
   threads: number,
 ): Promise<Peak | Absent> {
   const request = { ...shape, precision, threads, warmup: 1, steps: 2 };
+  const python = process.env.HEDDLE_PYTHON ?? 'python3';
   try {
-    const python = process.env.HEDDLE_PYTHON ?? 'python3';
     return JSON.parse((await run(python, ['bench/peers/torch/step.py', JSON.stringify(request)])).stdout);
   } catch (error) {
-    if ((error as { code?: string }).code === 'ENOENT') return { absent: (error as Error).message };
+    const failure = error as NodeJS.ErrnoException;
+    if (failure.code === 'ENOENT') return { absent: reasonOf(failure, python) };
     throw error;
   }
 }

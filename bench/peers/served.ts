@@ -20,6 +20,10 @@ export interface Served<Ready> {
 /** The threads of a peer (OpenMP, OpenBLAS) spin for some time after their work, on cores that the next in turn would miss. */
 export const untilThreadsSleep = (): Promise<void> => setTimeout(300);
 
+/** Why a command did not start. */
+export const reasonOf = ({ code, message }: NodeJS.ErrnoException, command: string): string =>
+  code === 'ENOENT' ? `there is no ${command}` : message;
+
 /** Starts a process; resolves to the reason where it cannot be had. Throws where it breaks. */
 export async function serve<Ready extends object>(
   command: string,
@@ -31,7 +35,9 @@ export async function serve<Ready extends object>(
     env: { ...process.env, ...environment },
   });
   child.stdin.on('error', () => {}); // it ended; the missing answer says so
-  const failed = new Promise<string>((resolve) => child.once('error', ({ message }) => resolve(message)));
+  const failed = new Promise<string>((resolve) =>
+    child.once('error', (error) => resolve(reasonOf(error, command))),
+  );
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const first = await Promise.race([lines.next(), failed]);
   if (typeof first === 'string') return { absent: first };

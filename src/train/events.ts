@@ -10,6 +10,7 @@ export interface StepEvent {
   readonly learningRate: number;
   /** Of the mean gradient, before clipping. Infinite or NaN where the update was skipped. */
   readonly gradientNorm: number;
+  /** Over the last ten steps of this process. */
   readonly tokensPerSecond: number;
   /** True where the gradients were not finite and nothing was updated. */
   readonly skipped?: true;

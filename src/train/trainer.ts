@@ -25,6 +25,7 @@ import { changedMatmulChoices } from './matmulChoices.js';
 import { checkSettings, runSettings } from './runSettings.js';
 import { type RunPosition, RunState } from './runState.js';
 import { Stepper, type StepResult } from './stepper.js';
+import { Throughput } from './throughput.js';
 import { type FilledOptions, fillOptions, longestRow, type TrainerOptions } from './trainerOptions.js';
 
 export type { TrainerOptions } from './trainerOptions.js';
@@ -43,10 +44,8 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
   private log: MetricsLog | undefined;
   private step = 0;
   private recentLosses: number[] = [];
-  /** Spent in steps, without evaluations and checkpoints. */
-  private stepSeconds = 0;
-  /** Gone over by the steps of this process. */
-  private trainedTokens = 0;
+  /** Of the steps of this process, without evaluations and checkpoints. */
+  private readonly throughput = new Throughput();
   /** Weights of the best evaluation of this process, while early stopping may ask for them. */
   private bestWeights: Uint8Array<ArrayBuffer> | undefined;
   /** True between a step that asks for an evaluation and its end, so that a run stopped in between makes up for it. */
@@ -121,7 +120,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
         validLoss: last.score?.loss ?? null,
         bitsPerCharacter: last.score?.bitsPerCharacter ?? null,
         ...(last.score && 'accuracy' in last.score && { accuracy: last.score.accuracy }),
-        tokensPerSecond: this.stepSeconds > 0 ? this.trainedTokens / this.stepSeconds : 0,
+        tokensPerSecond: this.throughput.overall,
         seconds: (performance.now() - started) / 1000,
         reason: last.reason,
       };
@@ -178,8 +177,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     seconds: number,
   ): StepEvent {
     this.step = step;
-    this.stepSeconds += seconds;
-    this.trainedTokens += tokens;
+    this.throughput.add(tokens, seconds);
     this.evaluationDue = this.isEvaluation(step);
     if (Number.isFinite(loss)) this.recentLosses.push(loss);
     if (this.recentLosses.length > recentSteps) this.recentLosses.shift();
@@ -187,7 +185,7 @@ export class Trainer<Model extends Module = LanguageModel, Data extends Objectiv
     const deterministic = { event: 'step', step, loss, learningRate, gradientNorm } as const;
     const event = skippedInRow > 0 ? ({ ...deterministic, skipped: true } as const) : deterministic;
     this.log?.append(event);
-    return { ...event, tokensPerSecond: tokens / seconds };
+    return { ...event, tokensPerSecond: this.throughput.recent };
   }
 
   private checkSkipped({ skippedInRow }: StepResult): void {

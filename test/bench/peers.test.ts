@@ -38,7 +38,7 @@ test('a peer says it is ready, makes steps and ends', async (t) => {
 test('a peer that is absent says why', async (t) => {
   t.deepEqual(await peerOf(t, `console.log('{"absent": "not installed"}')`), { absent: 'not installed' });
   t.regex(((await peerOf(t, '')) as { absent: string }).absent, /ended without a word$/);
-  t.regex(((await startPeer('no-such-program', [])) as { absent: string }).absent, /ENOENT/);
+  t.regex(((await startPeer('no-such-program', [])) as { absent: string }).absent, /there is no/);
 });
 
 test('a peer that ends in the middle is an error', async (t) => {
