@@ -48,7 +48,9 @@ export class RandomStream {
   }
 
   #refill(): void {
-    philoxInto(this.#words, this.#blockLow, this.#blockHigh, ...this.#stream, ...this.#key);
+    const stream = this.#stream;
+    const key = this.#key; // spread, both would be copied for every block
+    philoxInto(this.#words, this.#blockLow, this.#blockHigh, stream[0], stream[1], key[0], key[1]);
     this.#used = 0;
     this.#blockLow = (this.#blockLow + 1) | 0;
     if (this.#blockLow === 0) this.#blockHigh = (this.#blockHigh + 1) | 0;
