@@ -5,7 +5,8 @@ import { opsHash } from '../ops/header.js';
 import { type DType, dtypeBytes, dtypes } from '../shape/dtype.js';
 import { type Layout, satisfies } from '../shape/layout.js';
 import { maxRank, sizeOf } from '../shape/shape.js';
-import { type Address, align, type MemoryPlan } from './memory.js';
+import { type Address, align } from './blocks.js';
+import type { MemoryPlan } from './memory.js';
 
 // The format is the one native/program.h describes; native/program.cc checks every number of it.
 

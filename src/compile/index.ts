@@ -2,6 +2,7 @@ import { type ArenaName, arenas, type Graph, type Node, type Slot } from '../gra
 import type { Tensor } from '../graph/tensor.js';
 import { type DType, dtypeBytes, type Precision } from '../shape/dtype.js';
 import { type Shape, sizeOf } from '../shape/shape.js';
+import { type Address, align } from './blocks.js';
 import { chunkClassifier } from './chunk.js';
 import { type ArenaNeed, encode, type IoField } from './encode.js';
 import {
@@ -16,10 +17,11 @@ import {
   fuseResidualNorm,
 } from './fuse.js';
 import { insertCopies, placesOf } from './layout.js';
-import { type Address, align, planMemory } from './memory.js';
+import { planMemory } from './memory.js';
 import { lowerPrecision } from './precision.js';
 import { operandsText, printGraph, printPlan } from './print.js';
 import { recomputeBlocks } from './recompute.js';
+import { remakeCheapValues } from './remake.js';
 import { liveNodes } from './rewrite.js';
 import { schedule, slotBelow } from './schedule.js';
 import { composePermutes, eliminateCommonSubexpressions, transposeProducts } from './simplify.js';
@@ -40,6 +42,11 @@ export interface CompileOptions {
    * memory, about a third more arithmetic (Chen et al. 2016, arXiv:1604.06174). Default false.
    */
   recompute?: boolean;
+  /**
+   * Values of at least this many bytes that one pass over elements or rows makes of others that are kept anyway are made a second time
+   * for the backward pass instead of kept. Infinity: none. Default 1 MiB.
+   */
+  remakeBytes?: number;
   /** Turns the fusions off, for tests that compare. Default true. */
   fuse?: boolean;
   /** Gives every intermediate value memory of its own, so that all can be read after a run. Default false. */
@@ -112,6 +119,7 @@ export const passes = (options: CompileOptions = {}): readonly Pass[] => [
   ...(options.recompute ? [recomputeBlocks] : []),
   ...((options.fuse ?? true) ? fusionPasses(options.maxLogitsBytes ?? 128 << 20) : []),
   ...(options.precision === 'bf16' ? [lowerPrecision] : []),
+  (graph) => remakeCheapValues(graph, options.remakeBytes ?? 1 << 20),
 ];
 
 /** Compiles a graph with its outputs and stores into one program. */

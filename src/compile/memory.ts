@@ -1,25 +1,12 @@
-import type { ArenaName, Node, Slot } from '../graph/graph.js';
+import type { Node, Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
 import { dtypeBytes } from '../shape/dtype.js';
 import { contiguousLayout, type Layout, satisfies } from '../shape/layout.js';
 import { sizeOf } from '../shape/shape.js';
+import { type Address, align, type Life, placeBlocks, takenOfLent } from './blocks.js';
 import { locate, type Place } from './layout.js';
 import { pitchedLayout, pitchesOf } from './pitch.js';
 import { slotBelow } from './schedule.js';
-
-/** Bytes within an arena. */
-export interface Address {
-  readonly arena: ArenaName;
-  readonly offset: number;
-}
-
-/** A block of the activations arena, used by one or more roots in turn. */
-interface Block {
-  readonly bytes: number;
-  readonly first: number;
-  readonly last: number;
-  offset: number;
-}
 
 export interface MemoryPlan {
   /** Where the elements of a tensor lie, by its operand in an instruction. */
@@ -30,8 +17,6 @@ export interface MemoryPlan {
   readonly workspaceBytes: number;
 }
 
-export const alignment = 64;
-export const align = (bytes: number, to = alignment): number => Math.ceil(bytes / to) * to;
 const bytesOf = (tensor: { shape: Tensor['shape']; dtype: Tensor['dtype'] }) =>
   sizeOf(tensor.shape) * dtypeBytes(tensor.dtype);
 const isSlot = (within: Slot | Tensor): within is Slot => 'arena' in within;
@@ -50,12 +35,13 @@ export function planMemory(
   keep = false,
 ): MemoryPlan {
   const owners = new Owners(order, places, keep);
-  const blocks = new Map<Tensor, Block>();
+  const lives = new Map<Tensor, Life>();
   for (const owner of owners.all()) {
-    const { first, last } = keep ? { first: 0, last: order.length } : owners.life(owner);
-    blocks.set(owner, { bytes: align(owners.bytes(owner)), first, last, offset: 0 });
+    const life = keep ? { first: 0, last: order.length } : owners.life(owner);
+    lives.set(owner, { ...life, bytes: align(owners.bytes(owner)) });
   }
-  const activationBytes = assignOffsets([...blocks.values()]);
+  const taken = takenOfLent(order, (root) => owners.slotAround(root));
+  const { addresses, peak: activationBytes } = placeBlocks(lives, keep ? undefined : taken);
   const workspaceBytes = Math.max(0, ...order.map((node) => align(node.op.workspace?.(node) ?? 0)));
 
   const addressOf = (root: Tensor): { address: Address; layout: Layout } => {
@@ -63,8 +49,7 @@ export function planMemory(
     if (root.node.input) return { address: inputAddress(root), layout: contiguousLayout(root.shape) };
     const place = owners.placeOf(root);
     if (!place) {
-      const { offset } = blocks.get(owners.ownerOf(root))!;
-      return { address: { arena: 'activations', offset }, layout: owners.layout(root) };
+      return { address: addresses.get(owners.ownerOf(root))!, layout: owners.layout(root) };
     }
     if (isSlot(place.within)) return { address: place.within, layout: place.layout };
     const parent = addressOf(place.within);
@@ -207,6 +192,12 @@ class Owners {
     return this.places.get(root);
   }
 
+  /** The slot that a root is written to, by itself or as a part of what is. */
+  slotAround(root: Tensor): Slot | undefined {
+    const within = this.places.get(root)?.within;
+    return !within || isSlot(within) ? within : this.slotAround(within);
+  }
+
   ownerOf(root: Tensor): Tensor {
     const owner = this.owner.get(root);
     return owner ? this.ownerOf(owner) : root;
@@ -240,23 +231,4 @@ class Owners {
   layout(root: Tensor): Layout {
     return pitchedLayout(root.shape, this.pitches.get(root));
   }
-}
-
-/** Greedy by size (Pisarchyk & Lee 2020, arXiv:2001.03288). Returns the peak. */
-function assignOffsets(blocks: Block[]): number {
-  const placed: Block[] = [];
-  let peak = 0;
-  for (const block of blocks.sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
-    let offset = 0;
-    for (const other of placed) {
-      if (other.last < block.first || block.last < other.first) continue;
-      if (other.offset - offset >= block.bytes) break;
-      offset = Math.max(offset, other.offset + other.bytes);
-    }
-    block.offset = offset;
-    const at = placed.findIndex((other) => other.offset > offset);
-    placed.splice(at < 0 ? placed.length : at, 0, block);
-    peak = Math.max(peak, offset + block.bytes);
-  }
-  return peak;
 }

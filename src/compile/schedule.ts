@@ -18,7 +18,8 @@ function producersOf(tensor: Tensor): Node[] {
   return node.op.hasKernel ? [node] : node.inputs.flatMap((input) => (input ? producersOf(input) : []));
 }
 
-const overlap = (a: Slot, b: Slot): boolean =>
+/** Whether two slots have memory in common. */
+export const overlap = (a: Slot, b: Slot): boolean =>
   a.arena === b.arena && a.offset < endOf(b) && b.offset < endOf(a);
 const endOf = (slot: Slot) => slot.offset + sizeOf(slot.shape) * dtypeBytes(slot.dtype);
 

@@ -50,6 +50,8 @@ export interface OpDeclaration {
   readonly reuse?: Readonly<Record<string, readonly string[]>>;
   /** Inputs that the kernel changes in place. Such an op stays in the program and keeps its place in the order. */
   readonly writes?: readonly string[];
+  /** One pass over elements: compile/remake.ts makes such values twice rather than keep them for the backward pass. */
+  readonly isCheap?: boolean;
   /** Bytes of scratch memory shared by all workers; depends on shapes only. */
   readonly workspace?: (call: OpCall) => number;
 }
