@@ -55,7 +55,10 @@ static void apply(const Finish& f, const float* z, int64_t z_stride, int64_t row
   const auto finish = [&](int64_t j, Vector x, int lanes) __attribute__((always_inline)) {
     if (addend) x += fetch(addend + j, lanes);
     if (EPILOGUE == EPILOGUE_ACTIVATION) {
-      if (preactivation_output) put(preactivation_output + j, x, lanes);
+      if (preactivation_output) {  // and y is made of what was kept, as it is when it is made again from there
+        x = rounded<T>(x);
+        put(preactivation_output + j, x, lanes);
+      }
       x = activate(KIND, x);
     } else if (EPILOGUE == EPILOGUE_ACTIVATION_BACKWARD) {
       x *= activation_derivative(KIND, fetch(preactivation + j, lanes));

@@ -23,13 +23,14 @@ struct Forward {
   float epsilon;
 };
 
-// y may lie on x or residual, and so may sum: each vector is read before anything is written over it.
+// y may lie on x or residual, and so may sum: each vector is read before anything is written over it. What is normalised is the sum as
+// it is kept, so that y can be made again from there.
 template <bool CENTRED, bool RESIDUAL, typename T>
 void normalise_row(const Forward<T>& f, int64_t row, int64_t columns) {
   const T* x = f.x + row * columns;
   const T* residual = RESIDUAL ? f.residual + row * columns : nullptr;
   const auto value = [&](int64_t i, int lanes) {
-    return RESIDUAL ? fetch(x + i, lanes) + fetch(residual + i, lanes) : fetch(x + i, lanes);
+    return RESIDUAL ? rounded<T>(fetch(x + i, lanes) + fetch(residual + i, lanes)) : fetch(x + i, lanes);
   };
   const float count = static_cast<float>(columns);
   float mean = 0;

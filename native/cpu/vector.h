@@ -107,6 +107,12 @@ HEDDLE_INLINE void store_first(bf16* to, Vector v, int count) {
     if (i < count) to[i].bits = bits[i];
 }
 
+// What a T that was stored would be loaded as.
+template <typename T>
+HEDDLE_INLINE Vector rounded(Vector v) {
+  return sizeof(T) == sizeof(bf16) ? widen(narrow(v)) : v;
+}
+
 // Two bf16 that are multiplied as one: see pairs.h.
 struct __attribute__((may_alias)) Pair {
   uint32_t bits;

@@ -24,6 +24,13 @@ HEDDLE_DEVICE float widened(float x) { return x; }
 HEDDLE_DEVICE float widened(bf16 x) { return to_float(x); }
 HEDDLE_EVERYWHERE void set(float& to, float x) { to = x; }
 HEDDLE_EVERYWHERE void set(bf16& to, float x) { to = to_bf16(x); }
+// What a T that was set would be widened to.
+template <typename T>
+HEDDLE_DEVICE float rounded(float x) {
+  T kept;
+  set(kept, x);
+  return widened(kept);
+}
 
 // Sixteen bytes of elements that move together: what a thread loads or stores best.
 template <typename T>

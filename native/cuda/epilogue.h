@@ -83,7 +83,10 @@ HEDDLE_DEVICE void finish(const Finished<MAY_BE_BF16>& f, int64_t row, int64_t c
 #pragma unroll
   for (int i = 0; i < COUNT; i++) {
     if (i >= rows) continue;
-    if (f.preactivation_output.data) f.put(f.preactivation_output, row + i, column, x[i]);
+    if (f.preactivation_output.data) {  // and y is made of what was kept, as it is when it is made again from there
+      if (MAY_BE_BF16 && f.is_bf16) x[i] = rounded<bf16>(x[i]);
+      f.put(f.preactivation_output, row + i, column, x[i]);
+    }
     if (!f.y.data) continue;
     float y = x[i];
     if (f.epilogue == EPILOGUE_ACTIVATION) y = activate(f.kind, y);

@@ -25,7 +25,8 @@ struct Forward {
   float epsilon;
 };
 
-// y may lie on x or residual, and so may sum: a thread has read its elements before it writes them.
+// y may lie on x or residual, and so may sum: a thread has read its elements before it writes them. What is normalised is the sum as
+// it is kept, so that y can be made again from there.
 template <typename Group, int ITEMS, bool CENTRED, typename T>
 __global__ void __launch_bounds__(Group::THREADS) normalise(Forward<T> f, int64_t rows, int columns) {
   const float share = 1.0f / float(columns);
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(Group::THREADS) normalise(Forward<T> f, int64_
     for (int i = 0; i < ITEMS; i++) {
       const int c = Group::lane() + i * Group::SIZE;
       v[i] = c < columns ? widened(x[c]) : 0.0f;
-      if (residual && c < columns) v[i] += widened(residual[c]);
+      if (residual && c < columns) v[i] = rounded<T>(v[i] + widened(residual[c]));
       total += v[i];
     }
     const float mean = CENTRED ? Group::sum(total) * share : 0.0f;
@@ -68,7 +69,7 @@ __global__ void __launch_bounds__(BlockGroup::THREADS) normalise_wide(Forward<T>
   for (int64_t row = BlockGroup::first_row(); row < rows; row += BlockGroup::row_step()) {
     const int64_t at = row * columns;
     const auto value = [&](int64_t c) {
-      return widened(f.x[at + c]) + (f.residual ? widened(f.residual[at + c]) : 0.0f);
+      return f.residual ? rounded<T>(widened(f.x[at + c]) + widened(f.residual[at + c])) : widened(f.x[at + c]);
     };
     float total = 0, squares = 0;
     if (CENTRED)

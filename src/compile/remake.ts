@@ -6,6 +6,11 @@ import { sizeOf } from '../shape/shape.js';
 import { isEffect, liveNodes, type Rebuild, type Replacement, rewrite } from './rewrite.js';
 import { overlap, slotBelow } from './schedule.js';
 
+type Readers = ReadonlyMap<Tensor, readonly Node[]>;
+
+const bytesOf = ({ shape, dtype }: Tensor) => sizeOf(shape) * dtypeBytes(dtype);
+const firstOrder = (nodes: readonly Node[]) => Math.min(...nodes.map(({ order }) => order));
+
 /** How a tensor is made a second time: as the first output of an op. */
 type Recipe = Pick<Node, 'op' | 'inputs' | 'attributes'>;
 
@@ -26,8 +31,8 @@ function recipeFor({ node, index }: Tensor): Recipe | undefined {
 /**
  * Lets the backward pass make again what the forward pass made cheaply of values that are kept anyway: activations of what went into
  * them, outputs of norms of the residual stream (the cheap half of Korthikanti et al. 2022, arXiv:2205.05198). They are made
- * right before they are read, by the kernels that made them or ones that give the same numbers. Values below `leastBytes` stay:
- * another instruction would cost more. Runs last, when every value has its dtype and is made as it will be.
+ * right before they are read, by the kernels that made them or ones that give the same numbers. Values below `leastBytes` stay, because
+ * another instruction would cost more, and so do those that take nothing at the peak. Runs last, when every value has its dtype.
  */
 export function remakeCheapValues(graph: Graph, leastBytes: number): Graph {
   const { backwardFrom } = graph;
@@ -38,8 +43,13 @@ export function remakeCheapValues(graph: Graph, leastBytes: number): Graph {
     const found = nodes.filter(({ order }) => order >= backwardFrom);
     if (root.node.order < backwardFrom && found.length) late.set(root, found);
   }
-  const orders = chooseValues(graph, leastBytes, readers, late);
-  if (orders.size === 0) return graph;
+  const chosen = chooseValues(graph, leastBytes, readers, late);
+  if (chosen.size > 0) leaveWhatFits(graph, chosen, readers, late);
+  if (chosen.size === 0) return graph;
+  const orders = new Map<Tensor, number>();
+  for (const [root, steps] of chosen)
+    for (const made of [root, ...steps])
+      orders.set(made, Math.min(firstOrder(late.get(root)!), orders.get(made) ?? Number.POSITIVE_INFINITY));
 
   const made = new Map<Node, readonly Tensor[]>();
   const build = (tensor: Tensor, rebuild: Rebuild): Tensor => {
@@ -69,37 +79,62 @@ export function remakeCheapValues(graph: Graph, leastBytes: number): Graph {
   return rewrite(graph, replacements);
 }
 
-/** What is made again, and in what place of the schedule: values, and the steps to them that nobody keeps. */
+/** Values to be made again, with the steps to each that nobody keeps, such as an activation below a dropout. */
 function chooseValues(
   graph: Graph,
   leastBytes: number,
-  readers: ReadonlyMap<Tensor, readonly Node[]>,
-  late: ReadonlyMap<Tensor, readonly Node[]>,
-): ReadonlyMap<Tensor, number> {
-  const orders = new Map<Tensor, number>();
-  /** The steps that lead to a tensor at `order`; undefined where it cannot be had then for nothing. */
-  const stepsTo = (tensor: Tensor, order: number): Tensor[] | undefined => {
+  readers: Readers,
+  late: Readers,
+): Map<Tensor, Tensor[]> {
+  const chosen = new Map<Tensor, Tensor[]>();
+  /** Undefined where a tensor cannot be had at `order` for nothing. */
+  const stepsTo = (tensor: Tensor, order: number, most: number): Tensor[] | undefined => {
     const root = rootOf(tensor);
     if (root.node.slot) return isWritten(graph, root.node.slot, order) ? undefined : [];
     if (root.node.input) return [];
-    if (late.has(root)) return orders.has(root) ? undefined : [];
-    const steps = stepsFrom(root, order); // such as an activation below a dropout
+    if (late.has(root)) return chosen.has(root) ? undefined : [];
+    const steps = most > 0 ? stepsFrom(root, order, most - 1) : undefined;
     return steps && [root, ...steps];
   };
-  const stepsFrom = (root: Tensor, order: number): Tensor[] | undefined => {
+  const stepsFrom = (root: Tensor, order: number, most: number): Tensor[] | undefined => {
     const inputs = recipeFor(root)?.inputs.filter((input) => input !== undefined);
-    const steps = inputs?.map((input) => stepsTo(input, order));
+    const steps = inputs?.map((input) => stepsTo(input, order, most));
     return steps?.every((found) => found !== undefined) ? steps.flat() : undefined;
   };
-  for (const [root, nodes] of late) {
-    if (sizeOf(root.shape) * dtypeBytes(root.dtype) < leastBytes) continue;
-    if (isElsewhere(graph, root, readers)) continue;
-    const order = Math.min(...nodes.map((node) => node.order));
-    const steps = stepsFrom(root, order);
-    if (!steps) continue;
-    for (const made of [root, ...steps]) orders.set(made, Math.min(order, orders.get(made) ?? order));
+  for (const root of late.keys()) {
+    if (bytesOf(root) < leastBytes || isElsewhere(graph, root, readers)) continue;
+    const steps = stepsFrom(root, firstOrder(late.get(root)!), 2);
+    if (steps) chosen.set(root, steps);
   }
-  return orders;
+  return chosen;
+}
+
+/** Takes from `chosen` what fits below the peak, beside all that is alive between its last reader in the forward pass and its first behind. */
+function leaveWhatFits(graph: Graph, chosen: Map<Tensor, Tensor[]>, readers: Readers, late: Readers): void {
+  const order = liveNodes(graph).sort((a, b) => a.order - b.order);
+  const times = new Map(order.map((node, time) => [node, time]));
+  const alive = new Float64Array(order.length);
+  const live = (root: Tensor, first: number, last: number) => {
+    for (let time = first; time <= last; time++) alive[time] += bytesOf(root);
+  };
+  const gaps: { root: Tensor; from: number; to: number }[] = [];
+  for (const [root, nodes] of readers) {
+    if (root.node.slot || root.node.input) continue;
+    const behind = chosen.has(root) ? late.get(root)! : [];
+    const before = [root.node, ...nodes.filter((node) => !behind.includes(node))];
+    const last = Math.max(...before.map((node) => times.get(node)!));
+    live(root, times.get(root.node)!, last);
+    if (behind.length === 0) continue;
+    const again = behind.map((node) => times.get(node)!);
+    live(root, Math.min(...again), Math.max(...again));
+    gaps.push({ root, from: last + 1, to: Math.min(...again) - 1 });
+  }
+  const peak = Math.max(...alive);
+  for (const { root, from, to } of gaps.sort((a, b) => a.to - a.from - (b.to - b.from))) {
+    if (Math.max(0, ...alive.subarray(from, to + 1)) + bytesOf(root) > peak) continue;
+    live(root, from, to);
+    chosen.delete(root);
+  }
 }
 
 /** The tensor below views of one input, whose memory is read. */
@@ -126,7 +161,7 @@ function readersOf(graph: Graph): Map<Tensor, Node[]> {
 }
 
 /** Whether a tensor lies where it costs nothing: in a slot, or as a part of another. */
-function isElsewhere(graph: Graph, root: Tensor, readers: ReadonlyMap<Tensor, readonly Node[]>): boolean {
+function isElsewhere(graph: Graph, root: Tensor, readers: Readers): boolean {
   const stored = [...graph.outputs.values(), ...graph.stores.map(({ tensor }) => tensor)];
   const isPart = readers.get(root)!.some(({ op }) => op.view !== undefined);
   return isPart || stored.some((tensor) => rootOf(tensor) === root);
