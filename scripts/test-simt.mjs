@@ -30,6 +30,7 @@ const AVA_FILES = [
   'dist-test/test/models/**/*.test.js',
   'dist-test/test/runtime/session.test.js',
   'dist-test/test/train/matmulChoices.test.js',
+  'dist-test/test/train/remake.test.js',
   'dist-test/test/train/trainer.test.js',
   'dist-test/test/inspect/verify.test.js',
 ];

@@ -16,7 +16,7 @@ const sizes = {
   maxPositionEmbeddings: 16_384,
 };
 
-/** Bytes that a forward and backward pass over a text of this length keeps at its peak. */
+/** Bytes that a forward and backward pass over a text of this length takes, its gradients with them. */
 function activationBytes(kind: 'decoder' | 'encoder' | 'encoderDecoder', length: number): number {
   const graph = new Graph();
   const input = (name: string) =>
@@ -42,7 +42,8 @@ function activationBytes(kind: 'decoder' | 'encoder' | 'encoderDecoder', length:
       if (found[index]) graph.store(found[index], { ...slot, arena: 'gradients' });
     });
   });
-  return compile(graph).memory.activations;
+  const { memory } = compile(graph);
+  return memory.activations + memory.gradients; // gradients lend their memory until they are written
 }
 
 for (const kind of ['decoder', 'encoder', 'encoderDecoder'] as const) {
