@@ -58,21 +58,29 @@ export function productsOf({ name, hiddenSize, sequenceLength, batchSize }: Trai
   });
 }
 
-/** Our kernel, by a program of the one instruction. */
-async function ourProduct(session: Session, product: Product, precision: Precision): Promise<LoadedProgram> {
+/** How often a program multiplies: small products follow each other in a step too, where no thread falls asleep between them. */
+const timesInProgram = (flops: number): number => (flops < 4e8 ? 8 : 1);
+const flopsOf = ({ m, n, k }: Product): number => 2 * m * n * k;
+
+/** Our kernel, by a program of nothing else. */
+async function ourProducts(session: Session, product: Product, precision: Precision): Promise<LoadedProgram> {
   const { m, n, k, transposeA, transposeB, wideResult } = product;
   const dtype = precision === 'bf16' ? 'bf16' : 'f32';
   const result = wideResult ? 'f32' : dtype;
   const arena = precision === 'bf16' ? 'parametersBf16' : 'parameters';
-  const second = Math.ceil((dtypeBytes(dtype) * m * k) / 4096) * 4096; // where b begins
+  const times = timesInProgram(flopsOf(product));
+  const line = 64; // bytes; a begins one later each time, or the compiler would multiply once
+  const second = Math.ceil((dtypeBytes(dtype) * m * k + times * line) / 4096) * 4096; // where b begins
   const graph = new Graph();
   const operand = (name: string, offset: number, shape: number[]) =>
     graph.readSlot({ arena, offset, shape, dtype, name });
-  const a = operand('a', 0, transposeA ? [k, m] : [m, k]);
   const b = operand('b', second, transposeB ? [n, k] : [k, n]);
-  const operands = [transposeA ? transpose(a) : a, transposeB ? transpose(b) : b];
-  const [y] = matmulOp(operands, { epilogue: 'none', kind: 'none', result });
-  graph.store(y, { arena: 'gradients', offset: 0, shape: [m, n], dtype: result, name: 'y' } satisfies Slot);
+  for (let i = 0; i < times; i++) {
+    const a = operand('a', i * line, transposeA ? [k, m] : [m, k]);
+    const operands = [transposeA ? transpose(a) : a, transposeB ? transpose(b) : b];
+    const [y] = matmulOp(operands, { epilogue: 'none', kind: 'none', result });
+    graph.store(y, { arena: 'gradients', offset: 0, shape: [m, n], dtype: result, name: 'y' } satisfies Slot);
+  }
   const program = compile(graph);
   const [loaded] = await LoadedProgram.load(session, [program]);
   // Subnormal numbers, or zeros, would not cost what weights do.
@@ -103,21 +111,22 @@ async function measure(
   peers: ReadonlyMap<string, GemmPeer>,
   { threads, rounds = defaultRounds }: BenchOptions,
 ): Promise<GemmResult> {
-  const flops = 2 * product.m * product.n * product.k;
+  const flops = flopsOf(product);
   const count = Math.max(2, Math.min(100, Math.ceil((threads * 2e9) / flops)));
+  const runs = Math.ceil(count / timesInProgram(flops));
   const session = Session.open({ device: 'cpu', threads });
   const seconds = new Map<string, number[]>(['ours', ...peers.keys()].map((name) => [name, []]));
   try {
-    const program = await ourProduct(session, product, precision);
-    const ours = async () => (await program.profile(scalars)).reduce((sum, each) => sum + each, 0);
+    const program = await ourProducts(session, product, precision);
+    const ours = () => program.profile(scalars);
     for (let round = 0; round < rounds; round++) {
       await untilThreadsSleep();
       await ours(); // as the peers, once without the clock
       // One is queued while another runs, so that they follow each other as in a step: our threads sleep where nothing comes.
-      for (let i = 0, next = ours(); i < count; i++) {
+      for (let i = 0, next = ours(); i < runs; i++) {
         const running = next;
-        if (i + 1 < count) next = ours();
-        seconds.get('ours')!.push(await running);
+        if (i + 1 < runs) next = ours();
+        seconds.get('ours')!.push(...(await running));
       }
       for (const [name, peer] of peers)
         seconds.get(name)!.push(...(await peer.time(product, precision, count)));
@@ -140,10 +149,9 @@ async function measure(
 
 /** All products of a step together: rates weighted as a step weights them. */
 function summary(results: readonly GemmResult[]) {
-  const flops = ({ m, n, k }: Product) => 2 * m * n * k;
   const rate = (pick: (result: GemmResult) => number) =>
-    results.reduce((sum, result) => sum + flops(result), 0) /
-    results.reduce((sum, result) => sum + flops(result) / pick(result), 0);
+    results.reduce((sum, result) => sum + flopsOf(result), 0) /
+    results.reduce((sum, result) => sum + flopsOf(result) / pick(result), 0);
   const ours = rate((result) => result.ours.median);
   const ratios = results.flatMap(({ ratio }) => ratio ?? []);
   if (!ratios.length) return { ours };
