@@ -60,6 +60,8 @@ void Threads::leave_callers_core() {
   if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 2) return;
   CPU_CLR(core, &set);
   for (std::thread& thread : threads_) pthread_setaffinity_np(thread.native_handle(), sizeof set, &set);  // a hint: may fail
+#else
+  (void)callers_core_;
 #endif
 }
 
