@@ -7,7 +7,7 @@ import { LoadedProgram } from '#src/runtime/loadedProgram.js';
 import { Session } from '#src/runtime/session.js';
 import { type BenchOptions, chosenNames, chosenOf } from './commandLine.js';
 import { machine, median, spreadOf } from './machine.js';
-import { type Absent, type Served, serve } from './peers/served.js';
+import { type Absent, python, type Served, serve } from './peers/served.js';
 
 const heads = 8;
 const headDim = 64;
@@ -110,10 +110,7 @@ export async function benchAttention(options: BenchOptions) {
   const names = chosenNames('peers', options.peers, ['torch']);
   const argument = JSON.stringify({ heads, headDim, threads: options.threads });
   const torch = names.length
-    ? await serve<{ version: string }>(process.env.HEDDLE_PYTHON ?? 'python3', [
-        'bench/peers/torch/attention.py',
-        argument,
-      ])
+    ? await serve<{ version: string }>(python, ['bench/peers/torch/attention.py', argument])
     : undefined;
   const cases = [];
   try {

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Precision } from '#src/shape/dtype.js';
-import { type Absent, reasonOf } from './peers/served.js';
+import { type Absent, python, reasonOf } from './peers/served.js';
 import type { TrainingCase } from './trainingCase.js';
 
 const run = promisify(execFile);
@@ -19,7 +19,6 @@ async function torchPeak(
   threads: number,
 ): Promise<Peak | Absent> {
   const request = { ...shape, precision, threads, warmup: 1, steps: 2 };
-  const python = process.env.HEDDLE_PYTHON ?? 'python3';
   try {
     return JSON.parse((await run(python, ['bench/peers/torch/step.py', JSON.stringify(request)])).stdout);
   } catch (error) {

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { diagnose } from '#src/inspect/doctor.js';
 import { Session } from '#src/runtime/session.js';
+import { python } from '../peers/served.js';
 import { type Stage, verdict } from './stage.js';
 
 /** What a program says, or that it does not run. */
@@ -23,7 +24,6 @@ export const doctor: Stage = async ({ device, record, quick }) => {
   await session.close();
   record({ session: opened });
   if (!quick) {
-    const python = process.env.HEDDLE_PYTHON ?? 'python3';
     record({
       nvidiaSmi: answer('nvidia-smi', []).split('\n'),
       computeSanitizer: answer('compute-sanitizer', ['--version']).split('\n').at(-1),

@@ -1,6 +1,7 @@
 // PyTorch beside the cases of the GPU benchmark: a script of bench/peers/torch in a process for each way of running it.
 import { spawnSync } from 'node:child_process';
 import type { Precision } from '#src/shape/dtype.js';
+import { python } from '../peers/served.js';
 import type { GpuCase } from './cases.js';
 
 const folder = 'bench/peers/torch';
@@ -44,7 +45,6 @@ export function ask(
   seconds: number,
   script: 'cuda_step.py' | 'cuda_attention.py' = 'cuda_step.py',
 ): Record<string, unknown> {
-  const python = process.env.HEDDLE_PYTHON ?? 'python3';
   const args = [`${folder}/${script}`, JSON.stringify(argument)];
   const { status, signal, error, stdout, stderr } = spawnSync(python, args, {
     encoding: 'utf8',

@@ -1,6 +1,6 @@
 import type { Precision } from '#src/shape/dtype.js';
 import type { TrainingCase } from '../trainingCase.js';
-import { type Absent, serve } from './served.js';
+import { type Absent, python, serve } from './served.js';
 
 /** What a peer of the step benchmark is given. */
 export interface PeerRequest {
@@ -45,11 +45,7 @@ export async function startPeer(command: string, args: readonly string[]): Promi
 const torch: StepPeer = {
   refuses: () => undefined,
   start: ({ shape: { name: _, ...shape }, ...request }) =>
-    startPeer(process.env.HEDDLE_PYTHON ?? 'python3', [
-      'bench/peers/torch/step.py',
-      '--serve',
-      JSON.stringify({ ...shape, ...request }),
-    ]),
+    startPeer(python, ['bench/peers/torch/step.py', '--serve', JSON.stringify({ ...shape, ...request })]),
 };
 
 /** A backend of TensorFlow.js, which knows no bf16, for the cases that end within minutes. */

@@ -20,6 +20,9 @@ export interface Served<Ready> {
 /** The threads of a peer (OpenMP, OpenBLAS) spin for some time after their work, on cores that the next in turn would miss. */
 export const untilThreadsSleep = (): Promise<void> => setTimeout(300);
 
+/** The Python that has torch. */
+export const python = process.env.HEDDLE_PYTHON ?? 'python3';
+
 /** Why a command did not start. */
 export const reasonOf = ({ code, message }: NodeJS.ErrnoException, command: string): string =>
   code === 'ENOENT' ? `there is no ${command}` : message;

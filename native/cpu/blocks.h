@@ -26,8 +26,8 @@ struct Blocks {
   int64_t first_panel;              // of the group
   Split row_blocks, column_blocks;  // of panels
 
-  // Ready: no task packs b.
-  Blocks(int64_t m, int64_t words, int64_t first, int64_t columns, bool shared, bool ready)
+  // Tasks share packed panels of b, or read it directly, where it lies; else each packs what it needs.
+  Blocks(int64_t m, int64_t words, int64_t first, int64_t columns, bool shared, bool direct)
       : rows{m, divide_up(m, TILE_ROWS)},
         depth{words, divide_up(words, shared ? DEPTH : COLUMN_DEPTH)},
         first_panel(first),
@@ -35,13 +35,14 @@ struct Blocks {
         column_blocks{columns, 1} {
     // Halved until they fit and keep the usual numbers of cores busy: the longer side first, to pack least.
     const double flops = 2.0 * m * words * columns * TILE_COLUMNS;
+    const bool packs_rows_alone = shared || direct;
     for (;;) {
       const int64_t row_panels = row_blocks.total / row_blocks.parts;
       const int64_t column_panels = column_blocks.total / column_blocks.parts;
       const bool enough = count() >= TASKS || flops / count() < 2 * TASK_FLOPS;
       const int64_t least = count() == 1 ? 2 : LEAST_COLUMN_PANELS;  // half the work for each of two cores outweighs much
-      const bool by_rows = row_panels >= 2 * (ready ? LEAST_ALONE : LEAST_ROW_PANELS), by_columns = column_panels >= 2 * least;
-      const bool tall = ready || row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS;
+      const bool by_rows = row_panels >= 2 * (packs_rows_alone ? LEAST_ALONE : LEAST_ROW_PANELS), by_columns = column_panels >= 2 * least;
+      const bool tall = packs_rows_alone || row_panels * TILE_ROWS >= column_panels * TILE_COLUMNS;
       if (row_blocks.most() > MOST_ROW_PANELS) row_blocks.parts *= 2;
       else if (column_blocks.most() > MOST_COLUMN_PANELS) column_blocks.parts *= 2;
       else if (enough || (!by_rows && !by_columns)) return;

@@ -1,6 +1,6 @@
 // y = epilogue(a b + bias + addend) for every matrix of a batch: 2 M N K flops; few rows read b once, as fast as memory goes.
 // y is cut into blocks by shape alone, a task each; where many blocks use the same columns of b, a first phase packs them.
-// A task packs its own rows of a, or reads them as they lie where they are few, so that they come from its core's caches.
+// A task packs its own rows of a, so that they come from its core's caches, or reads them as they lie, if b is packed and they lie well.
 // bf16 operands are widened as they are packed, or packed in pairs (pairs.h), and sums are float32. A block runs through all of K
 // before it is finished: so y may lie where the addend or the preactivation does.
 #include "blocks.h"
@@ -180,13 +180,13 @@ void multiply(const Product<T>& p, const Blocks& blocks, int64_t index, const ty
   float* const z_tiles = static_cast<float*>(scratch) + A_PANELS_SIZE + B_PANEL_SIZE;
   const int64_t rest = p.n % TILE_COLUMNS;  // a turned tile needs a panel
   LinesOf<Word> lines;
-  const bool in_place = packed && p.a.depth_stride == 1 && as_it_lies(p.a, p.k, &lines) && lines.line_stride % PAGE != 0 &&
-                        (rest == 0 || rest > LANES / 2);
+  const bool reads_rows = packed && p.a.depth_stride == 1 && as_it_lies(p.a, p.k, &lines) && lines.line_stride % PAGE != 0 &&
+                          (rest == 0 || rest > LANES / 2);
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t start = blocks.depth.start(chunk), depth = blocks.depth.size(chunk);
     const Block<T> block = {p, blocks.rows, row_begin, row_end, column_begin, column_end, start, depth,
-                         chunk == 0, chunk == chunks - 1, chunks == 1, !in_place, a_panels, z_tiles};
-    for (int64_t i = row_begin; i < row_end && !in_place; i++) {
+                         chunk == 0, chunk == chunks - 1, chunks == 1, !reads_rows, a_panels, z_tiles};
+    for (int64_t i = row_begin; i < row_end && !reads_rows; i++) {
       // A panel is wider than its tile: lines of the next one fill it faster than zeros.
       const int64_t row = blocks.rows.start(i);
       pack(block.chunk_of(p.a, row), p.m - row, block.elements(), block.a_panel(i), PANEL_ROWS);
@@ -215,7 +215,7 @@ void blocked(const Call& call, const Product<T>& whole, int64_t batches) {
         pack(from(whole.b, column, 0), whole.n - column, whole.k, workspace + j * panel_size, TILE_COLUMNS);
       });
     }
-    const Blocks blocks(whole.m, words, first, count, shared, shared || direct);
+    const Blocks blocks(whole.m, words, first, count, shared, direct);
     parallel(context, batches * blocks.count(), [&](int64_t index, int32_t worker) {
       multiply(product_of<T>(call, index / blocks.count()), blocks, index % blocks.count(), shared ? workspace : nullptr,
                context->scratch[worker]);

@@ -57,7 +57,7 @@ static void dots_of(const Product<T>& p, int64_t begin, int64_t end) {
 }
 
 // Cut by columns into parts that begin at multiples of THIN_COLUMNS, and by K where rows of b are short: such tasks leave their sums
-// in the workspace, [parts of K, M, N in whole units] (see matmulWorkspace in src/ops/matmul.ts), and these are added in the order of the parts.
+// in the workspace, [parts of K, M, N in whole units], and these are added in the order of the parts. src/ops/matmul.ts has the size.
 template <typename T>
 static void thin(const Call& call, const Product<T>& whole, int64_t batches) {
   Context* const context = call.context;

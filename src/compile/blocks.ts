@@ -1,8 +1,6 @@
 import type { ArenaName, Node, Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
-import { dtypeBytes } from '../shape/dtype.js';
-import { sizeOf } from '../shape/shape.js';
-import { overlap, slotBelow } from './schedule.js';
+import { endOf, overlap, slotBelow } from './schedule.js';
 
 /** Memory that is used from one instruction to another, both included. */
 export interface Life {
@@ -107,10 +105,9 @@ export function takenOfLent(
   };
   let end = 0;
   for (const [slot, first] of [...written].sort(([a], [b]) => a.offset - b.offset)) {
-    const slotEnd = slot.offset + sizeOf(slot.shape) * dtypeBytes(slot.dtype);
     take(end, slot.offset, 0);
-    take(slot.offset, slotEnd, first);
-    end = Math.max(end, slotEnd);
+    take(slot.offset, endOf(slot), first);
+    end = Math.max(end, endOf(slot));
   }
   take(end, Number.POSITIVE_INFINITY, 0);
   return taken;

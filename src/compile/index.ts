@@ -1,7 +1,8 @@
 import { type ArenaName, arenas, type Graph, type Node, type Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
-import { type DType, dtypeBytes, type Precision } from '../shape/dtype.js';
-import { type Shape, sizeOf } from '../shape/shape.js';
+import { byteSizeOf } from '../shape/bytes.js';
+import type { DType, Precision } from '../shape/dtype.js';
+import type { Shape } from '../shape/shape.js';
 import { type Address, align } from './blocks.js';
 import { chunkClassifier } from './chunk.js';
 import { type ArenaNeed, encode, type IoField } from './encode.js';
@@ -23,7 +24,7 @@ import { operandsText, printGraph, printPlan } from './print.js';
 import { recomputeBlocks } from './recompute.js';
 import { remakeCheapValues } from './remake.js';
 import { liveNodes } from './rewrite.js';
-import { schedule, slotBelow } from './schedule.js';
+import { endOf, schedule, slotBelow } from './schedule.js';
 import { composePermutes, eliminateCommonSubexpressions, transposeProducts } from './simplify.js';
 
 export { gradients } from './autodiff.js';
@@ -204,7 +205,7 @@ export function compile(traced: Graph, options: CompileOptions = {}): Program {
 function costOf(node: Node, isRead: (tensor: Tensor) => boolean): InstructionCost {
   const operands = new Set([...node.inputs, ...node.outputs.filter(isRead)]);
   let bytes = 0;
-  for (const operand of operands) if (operand) bytes += sizeOf(operand.shape) * dtypeBytes(operand.dtype);
+  for (const operand of operands) if (operand) bytes += byteSizeOf(operand);
   return { op: node.op.name, operands: operandsText(node), flops: node.op.cost?.(node).flops ?? 0, bytes };
 }
 
@@ -215,7 +216,7 @@ function layIo(graph: Graph) {
   let at = 0;
   const place = (name: string, { shape, dtype }: Pick<Slot, 'shape' | 'dtype'>, base: number): IoField => {
     const field = { name, offset: at - base, shape, dtype };
-    at = align(at + sizeOf(shape) * dtypeBytes(dtype));
+    at = align(at + byteSizeOf(field));
     return field;
   };
   for (const { input } of graph.nodes) {
@@ -248,8 +249,7 @@ function needsOf(
     ['workspace', memory.workspaceBytes],
     ['io', ioBytes],
   ]);
-  const reach = ({ arena, offset, shape, dtype }: Slot) =>
-    reached.set(arena, Math.max(reached.get(arena) ?? 0, offset + sizeOf(shape) * dtypeBytes(dtype)));
+  const reach = (slot: Slot) => reached.set(slot.arena, Math.max(reached.get(slot.arena) ?? 0, endOf(slot)));
   for (const { slot } of graph.stores) reach(slot);
   for (const node of order)
     for (const input of node.inputs) if (input) slotBelow(input) && reach(slotBelow(input)!);

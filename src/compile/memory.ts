@@ -1,8 +1,8 @@
 import type { Node, Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
+import { byteSizeOf } from '../shape/bytes.js';
 import { dtypeBytes } from '../shape/dtype.js';
 import { contiguousLayout, type Layout, satisfies } from '../shape/layout.js';
-import { sizeOf } from '../shape/shape.js';
 import { type Address, align, type Life, placeBlocks, takenOfLent } from './blocks.js';
 import { locate, type Place } from './layout.js';
 import { pitchedLayout, pitchesOf } from './pitch.js';
@@ -17,8 +17,6 @@ export interface MemoryPlan {
   readonly workspaceBytes: number;
 }
 
-const bytesOf = (tensor: { shape: Tensor['shape']; dtype: Tensor['dtype'] }) =>
-  sizeOf(tensor.shape) * dtypeBytes(tensor.dtype);
 const isSlot = (within: Slot | Tensor): within is Slot => 'arena' in within;
 
 /**
@@ -154,7 +152,7 @@ class Owners {
   ): boolean {
     if (root.node.slot || root.node.input || this.places.has(root) || this.lasts.get(root) !== time)
       return false;
-    if (root.node.op.name === 'concat' || bytesOf(root) !== bytesOf(output)) return false;
+    if (root.node.op.name === 'concat' || byteSizeOf(root) !== byteSizeOf(output)) return false;
     if (this.bytes(root) !== this.bytes(output)) return false; // rows lie equally far apart in both
     const { layout } = locate(input)!;
     if (!satisfies(layout, input.shape, 'contiguous')) return false;
@@ -177,8 +175,8 @@ class Owners {
       for (const read of this.order[other].inputs) {
         const source = read && slotBelow(read);
         if (source?.arena !== slot.arena) continue;
-        const end = slot.offset + bytesOf(slot);
-        if (source.offset < end && slot.offset < source.offset + bytesOf(source)) return false;
+        const end = slot.offset + byteSizeOf(slot);
+        if (source.offset < end && slot.offset < source.offset + byteSizeOf(source)) return false;
       }
     }
     return true;
@@ -223,8 +221,8 @@ class Owners {
   bytes(owner: Tensor): number {
     const pitch = this.pitches.get(owner);
     return pitch === undefined
-      ? bytesOf(owner)
-      : bytesOf({ shape: [...owner.shape.slice(0, -1), pitch], dtype: owner.dtype });
+      ? byteSizeOf(owner)
+      : byteSizeOf({ shape: [...owner.shape.slice(0, -1), pitch], dtype: owner.dtype });
   }
 
   /** Of a root that nothing but the activations arena has a place for. */

@@ -1,14 +1,12 @@
 import type { Graph, Node, Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
 import { activationOp, layerNormOp, matmulOp, rmsNormOp } from '../ops/index.js';
-import { dtypeBytes } from '../shape/dtype.js';
-import { sizeOf } from '../shape/shape.js';
+import { byteSizeOf } from '../shape/bytes.js';
 import { isEffect, liveNodes, type Rebuild, type Replacement, rewrite } from './rewrite.js';
 import { overlap, slotBelow } from './schedule.js';
 
 type Readers = ReadonlyMap<Tensor, readonly Node[]>;
 
-const bytesOf = ({ shape, dtype }: Tensor) => sizeOf(shape) * dtypeBytes(dtype);
 const firstOrder = (nodes: readonly Node[]) => Math.min(...nodes.map(({ order }) => order));
 
 /** How a tensor is made a second time: as the first output of an op. */
@@ -102,7 +100,7 @@ function chooseValues(
     return steps?.every((found) => found !== undefined) ? steps.flat() : undefined;
   };
   for (const root of late.keys()) {
-    if (bytesOf(root) < leastBytes || isElsewhere(graph, root, readers)) continue;
+    if (byteSizeOf(root) < leastBytes || isElsewhere(graph, root, readers)) continue;
     const steps = stepsFrom(root, firstOrder(late.get(root)!), 2);
     if (steps) chosen.set(root, steps);
   }
@@ -115,7 +113,7 @@ function leaveWhatFits(graph: Graph, chosen: Map<Tensor, Tensor[]>, readers: Rea
   const times = new Map(order.map((node, time) => [node, time]));
   const alive = new Float64Array(order.length);
   const live = (root: Tensor, first: number, last: number) => {
-    for (let time = first; time <= last; time++) alive[time] += bytesOf(root);
+    for (let time = first; time <= last; time++) alive[time] += byteSizeOf(root);
   };
   const gaps: { root: Tensor; from: number; to: number }[] = [];
   for (const [root, nodes] of readers) {
@@ -131,7 +129,7 @@ function leaveWhatFits(graph: Graph, chosen: Map<Tensor, Tensor[]>, readers: Rea
   }
   const peak = Math.max(...alive);
   for (const { root, from, to } of gaps.sort((a, b) => a.to - a.from - (b.to - b.from))) {
-    if (Math.max(0, ...alive.subarray(from, to + 1)) + bytesOf(root) > peak) continue;
+    if (Math.max(0, ...alive.subarray(from, to + 1)) + byteSizeOf(root) > peak) continue;
     live(root, from, to);
     chosen.delete(root);
   }

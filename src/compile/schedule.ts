@@ -1,7 +1,6 @@
 import type { Graph, Node, Slot } from '../graph/graph.js';
 import type { Tensor } from '../graph/tensor.js';
-import { dtypeBytes } from '../shape/dtype.js';
-import { sizeOf } from '../shape/shape.js';
+import { byteSizeOf } from '../shape/bytes.js';
 import { isEffect, liveNodes } from './rewrite.js';
 
 /** The slot a tensor is a view of, if it is one. */
@@ -21,7 +20,8 @@ function producersOf(tensor: Tensor): Node[] {
 /** Whether two slots have memory in common. */
 export const overlap = (a: Slot, b: Slot): boolean =>
   a.arena === b.arena && a.offset < endOf(b) && b.offset < endOf(a);
-const endOf = (slot: Slot) => slot.offset + sizeOf(slot.shape) * dtypeBytes(slot.dtype);
+/** The first byte behind a slot. */
+export const endOf = (slot: Slot): number => slot.offset + byteSizeOf(slot);
 
 /**
  * Kernel nodes in the order they will run: every node after those it reads from, reads of an arena on the right side of

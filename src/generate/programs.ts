@@ -7,8 +7,8 @@ import type { EncoderDecoder } from '../models/encoderDecoder.js';
 import { type ParameterTable, parameterArenas } from '../models/parameterTable.js';
 import type { AttentionSource } from '../nn/index.js';
 import { arange, beamCandidates, embedding, penalizeRepetition, reshape, sample } from '../ops/index.js';
-import { type DType, dtypeBytes } from '../shape/dtype.js';
-import { sizeOf } from '../shape/shape.js';
+import { byteSizeOf } from '../shape/bytes.js';
+import type { DType } from '../shape/dtype.js';
 
 /** How a model's keys and values are kept: `rows` sequences of up to `capacity` tokens. */
 export interface CacheShape {
@@ -81,10 +81,11 @@ class CacheSlots {
     this.take([this.shape.rows, this.shape.capacity, heads, headDim]);
 
   private take(shape: readonly number[]): KeyValueSlots {
+    const { dtype } = this;
     const slot = (name: string): Slot => {
       const offset = this.at;
-      this.at = Math.ceil((this.at + dtypeBytes(this.dtype) * sizeOf(shape)) / 64) * 64;
-      return { arena: 'kvCache', offset, shape, dtype: this.dtype, name };
+      this.at = Math.ceil((this.at + byteSizeOf({ shape, dtype })) / 64) * 64;
+      return { arena: 'kvCache', offset, shape, dtype, name };
     };
     return { keys: slot('keys'), values: slot('values') };
   }

@@ -1,10 +1,10 @@
-import { gradients } from '#src/compile/index.js';
 import { Graph } from '#src/graph/graph.js';
 import { trace } from '#src/graph/trace.js';
 import { Decoder } from '#src/models/decoder.js';
 import { EncoderDecoder } from '#src/models/encoderDecoder.js';
 import { parameterTable } from '#src/models/parameterTable.js';
 import { crossEntropy } from '#src/ops/index.js';
+import { storeGradients } from '../models/storeGradients.js';
 import { integers, normal, valuesOf } from '../ops/sample.js';
 import type { Situation } from './run.js';
 
@@ -35,13 +35,7 @@ export function training(
     );
     const { logits } = model.forward({ inputIds, decoderInputIds: inputIds });
     const { lossSum } = crossEntropy(logits, targets);
-    const found = gradients(
-      lossSum,
-      table.entries.map(({ slot }) => graph.readSlot(slot)),
-    );
-    table.entries.forEach(({ slot }, index) => {
-      graph.store(found[index]!, { ...slot, arena: 'gradients' });
-    });
+    storeGradients(graph, table, lossSum);
     graph.output('lossSum', lossSum);
   });
   const state = table.entries.flatMap(({ slot, name }) => [

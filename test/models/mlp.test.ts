@@ -1,5 +1,4 @@
 import test from 'ava';
-import { gradients } from '#src/compile/index.js';
 import { ConfigError } from '#src/errors.js';
 import { Graph } from '#src/graph/graph.js';
 import { trace } from '#src/graph/trace.js';
@@ -11,6 +10,7 @@ import { crossEntropy } from '#src/ops/index.js';
 import { trainingArenas, trainingSlots } from '#src/train/arenas.js';
 import { adam, appendUpdate } from '#src/train/optimizer.js';
 import { nativeRuns } from './runs.js';
+import { storeGradients } from './storeGradients.js';
 
 for (const hiddenAct of ['sigmoid', 'relu', 'tanh', 'gelu'] satisfies HiddenAct[]) {
   test(`a hidden layer of ${hiddenAct} learns XOR`, async (t) => {
@@ -24,13 +24,7 @@ for (const hiddenAct of ['sigmoid', 'relu', 'tanh', 'gelu'] satisfies HiddenAct[
       const targets = graph.input({ name: 'targets', shape: [4], dtype: 'i32', minimum: 0, limit: 2 });
       const { logits } = model.forward({ features });
       const { lossSum, tokenCount } = crossEntropy(logits, targets);
-      const found = gradients(
-        lossSum,
-        table.entries.map(({ slot }) => graph.readSlot(slot)),
-      );
-      table.entries.forEach(({ slot }, index) => {
-        graph.store(found[index]!, { ...slot, arena: 'gradients' });
-      });
+      storeGradients(graph, table, lossSum);
       appendUpdate(graph.readSlot(slots.gradients), tokenCount, slots, optimizer, {
         mode: 'none',
         maximum: 1,

@@ -1,5 +1,4 @@
 import test from 'ava';
-import { gradients } from '#src/compile/index.js';
 import { Graph, type Slot } from '#src/graph/graph.js';
 import { trace } from '#src/graph/trace.js';
 import { checkpointTensors } from '#src/models/checkpointTensors.js';
@@ -9,6 +8,7 @@ import { crossEntropy } from '#src/ops/index.js';
 import { difference } from '../reference/compare.js';
 import { type Fixture, readFixture } from './fixtures.js';
 import { interpretedRuns, nativeRuns, type Runs } from './runs.js';
+import { storeGradients } from './storeGradients.js';
 
 const cases = [
   'decoder-post-norm',
@@ -36,13 +36,7 @@ function modelOf({ description, tensors }: Fixture) {
     const { targets, ...given } = inputs;
     const { logits } = model.forward(given as never) as { logits: ReturnType<typeof graph.readSlot> };
     const { lossSum, tokenCount } = crossEntropy(logits, targets, description.labelSmoothing as number);
-    const found = gradients(
-      lossSum,
-      table.entries.map(({ slot }) => graph.readSlot(slot)),
-    );
-    table.entries.forEach(({ slot }, index) => {
-      graph.store(found[index]!, { ...slot, arena: 'gradients' });
-    });
+    storeGradients(graph, table, lossSum);
     graph.output('logits', logits);
     graph.output('lossSum', lossSum);
     graph.output('tokenCount', tokenCount);
